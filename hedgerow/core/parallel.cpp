@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "hedgerow/core/parallel.h"
+
+#include "hedgerow/core/clock.h"
+#include "hedgerow/core/error.h"
+
+namespace hedgerow {
+namespace {
+
+// Long enough to bridge the serial gaps inside a forward pass and between two calls, short enough that an idle server
+// does not burn a core.
+constexpr double kSpin_s = 2e-3;
+
+inline void relax() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#endif
+}
+
+}  // namespace
+
+Pool::Pool(int threads) : lanes_(static_cast<size_t>(threads < 1 ? 1 : threads)) {
+  require(threads >= 1 && threads <= 1024, "threads: wanted 1 to 1024, found " + std::to_string(threads));
+  for (int w = 1; w < threads; ++w) workers_.emplace_back([this, w] { worker_loop(w); });
+}
+
+Pool::~Pool() {
+  stop_.store(true, std::memory_order_relaxed);
+  epoch_.fetch_add(1);
+  epoch_.notify_all();
+  for (auto& t : workers_) t.join();
+}
+
+void Pool::fork(Job job) {
+  const int n = threads();
+  job_ = job;
+  for (int w = 0; w < n; ++w) {
+    lanes_[w].end = static_cast<int>(static_cast<int64_t>(job.tasks) * (w + 1) / n);
+    lanes_[w].next.store(static_cast<int>(static_cast<int64_t>(job.tasks) * w / n), std::memory_order_relaxed);
+  }
+  unfinished_.store(n - 1, std::memory_order_relaxed);
+  // Sequentially consistent on both sides: either the worker sees the new epoch before it parks, or we see it parked.
+  epoch_.fetch_add(1, std::memory_order_seq_cst);
+  if (parked_.load(std::memory_order_seq_cst) > 0) epoch_.notify_all();
+  work(0);
+  // A worker that lost its processor may take milliseconds: give ours away after a while instead of spinning on it.
+  for (int spins = 0; unfinished_.load(std::memory_order_acquire) != 0; ++spins) {
+    relax();
+    if (spins > 20000) std::this_thread::yield();
+  }
+}
+
+void Pool::work(int worker) {
+  const int n = threads();
+  for (int i = 0; i < n; ++i) {
+    Lane& lane = lanes_[(worker + i) % n];
+    for (;;) {
+      // Look before claiming: an exhausted lane is only read, so its line stays shared.
+      if (lane.next.load(std::memory_order_relaxed) >= lane.end) break;
+      const int t = lane.next.fetch_add(1, std::memory_order_relaxed);
+      if (t >= lane.end) break;
+      job_.call(job_.state, t, worker);
+    }
+  }
+}
+
+void Pool::worker_loop(int worker) {
+  uint32_t seen = 0;
+  for (;;) {
+    double idle_since = 0;
+    for (int spins = 1; epoch_.load(std::memory_order_acquire) == seen; ++spins) {
+      relax();
+      if (spins % 1024 != 0) continue;
+      const double now = now_s();
+      if (idle_since == 0) idle_since = now;
+      if (now - idle_since < kSpin_s) continue;
+      parked_.fetch_add(1, std::memory_order_seq_cst);
+      epoch_.wait(seen, std::memory_order_seq_cst);
+      parked_.fetch_sub(1, std::memory_order_relaxed);
+      idle_since = 0;
+    }
+    seen = epoch_.load(std::memory_order_acquire);
+    if (stop_.load(std::memory_order_relaxed)) return;
+    work(worker);
+    unfinished_.fetch_sub(1, std::memory_order_release);
+  }
+}
+
+}  // namespace hedgerow

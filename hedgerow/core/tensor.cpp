@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "hedgerow/core/tensor.h"
+
+#include <sys/mman.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <string>
+#include <utility>
+
+#include "hedgerow/core/error.h"
+
+namespace hedgerow {
+
+Buffer::Buffer(size_t bytes) : bytes_(bytes) {
+  if (bytes == 0) return;
+  constexpr size_t kHuge = size_t{2} << 20;
+  const size_t align = bytes >= kHuge ? kHuge : 64;
+  const size_t rounded = (bytes + align - 1) / align * align;
+  require(rounded >= bytes, "out of memory: the size asked for does not fit the address space");
+  data_ = std::aligned_alloc(align, rounded);
+  require(data_ != nullptr, "out of memory: wanted " + std::to_string(bytes) + " bytes");
+  // Transparent huge pages are opt-in on most systems; weights and activations gain from fewer TLB misses.
+  if (bytes >= kHuge) madvise(data_, rounded, MADV_HUGEPAGE);
+  std::memset(data_, 0, rounded);
+}
+
+Buffer::~Buffer() { std::free(data_); }
+
+Buffer::Buffer(Buffer&& other) noexcept
+    : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
+
+Buffer& Buffer::operator=(Buffer&& other) noexcept {
+  std::swap(data_, other.data_);
+  std::swap(bytes_, other.bytes_);
+  return *this;
+}
+
+float f16_to_f32(uint16_t h) {
+  const uint32_t sign = static_cast<uint32_t>(h & 0x8000u) << 16;
+  const uint32_t exponent = (h >> 10) & 31u, mantissa = h & 1023u;
+  if (exponent == 0) {  // zero and subnormals: mantissa * 2^-24, exact in f32
+    const float f = static_cast<float>(mantissa) * 0x1p-24f;
+    return sign ? -f : f;
+  }
+  const uint32_t bits = sign | (exponent == 31 ? 0x7f800000u : (exponent + 112u) << 23) | (mantissa << 13);
+  float f;
+  std::memcpy(&f, &bits, 4);
+  return f;
+}
+
+}  // namespace hedgerow

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+// Tensor: a view (pointer, extents, strides, dtype). Buffer: the owner of memory that views point into.
+//
+// Code that is compiled once per instruction set sees these as plain aggregates: every accessor is force-inlined, so
+// the linker never keeps a copy that an older machine can't run.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#define HEDGEROW_INLINE inline __attribute__((always_inline))
+
+namespace hedgerow {
+
+enum class Dtype : uint8_t { f32, bf16, f16, i32, u8 };
+
+HEDGEROW_INLINE constexpr int bytes_of(Dtype d) {
+  return d == Dtype::f32 || d == Dtype::i32 ? 4 : d == Dtype::u8 ? 1 : 2;
+}
+constexpr const char* name_of(Dtype d) {
+  constexpr const char* kNames[] = {"f32", "bf16", "f16", "i32", "u8"};
+  return kNames[static_cast<int>(d)];
+}
+
+// Non-owning. The last axis is contiguous (stride 1); strides are in elements. data == nullptr means "not given".
+struct Tensor {
+  void* data = nullptr;
+  int rank = 0;
+  int64_t extents[3] = {0, 0, 0};
+  int64_t strides[3] = {0, 0, 0};
+  Dtype dtype = Dtype::f32;
+
+  HEDGEROW_INLINE explicit operator bool() const { return data != nullptr; }
+  template <class T>
+  HEDGEROW_INLINE T* as() const {
+    return static_cast<T*>(data);
+  }
+  // First element of index i along axis 0.
+  template <class T>
+  HEDGEROW_INLINE T* row(int64_t i) const {
+    return static_cast<T*>(data) + i * strides[0];
+  }
+};
+
+// Dense views: [n], [rows, cols], [rows, heads, head_dim]; `row_stride` in elements, 0 = packed.
+HEDGEROW_INLINE Tensor vector_view(const void* p, Dtype d, int64_t n) {
+  return {const_cast<void*>(p), 1, {n, 0, 0}, {1, 0, 0}, d};
+}
+HEDGEROW_INLINE Tensor matrix_view(const void* p, Dtype d, int64_t rows, int64_t cols, int64_t row_stride = 0) {
+  return {const_cast<void*>(p), 2, {rows, cols, 0}, {row_stride ? row_stride : cols, 1, 0}, d};
+}
+HEDGEROW_INLINE Tensor heads_view(const void* p, Dtype d, int64_t rows, int64_t heads, int64_t head_dim,
+                                  int64_t row_stride = 0) {
+  return {const_cast<void*>(p), 3, {rows, heads, head_dim}, {row_stride ? row_stride : heads * head_dim, head_dim, 1}, d};
+}
+
+// Owns zeroed memory, 64-byte aligned; large blocks ask the system for huge pages. Move-only. Throws Error when memory is out.
+class Buffer {
+ public:
+  Buffer() = default;
+  explicit Buffer(size_t bytes);
+  ~Buffer();
+  Buffer(Buffer&& other) noexcept;
+  Buffer& operator=(Buffer&& other) noexcept;
+  Buffer(const Buffer&) = delete;
+  Buffer& operator=(const Buffer&) = delete;
+
+  template <class T = void>
+  T* as() const {
+    return static_cast<T*>(data_);
+  }
+  size_t bytes() const { return bytes_; }
+  explicit operator bool() const { return data_ != nullptr; }
+
+ private:
+  void* data_ = nullptr;
+  size_t bytes_ = 0;
+};
+
+// bfloat16 <-> float, round to nearest even; NaN stays NaN. Plain bits, so that every backend and test agrees.
+HEDGEROW_INLINE float bf16_to_f32(uint16_t h) {
+  const uint32_t u = static_cast<uint32_t>(h) << 16;
+  float f;
+  __builtin_memcpy(&f, &u, 4);
+  return f;
+}
+HEDGEROW_INLINE uint16_t f32_to_bf16(float f) {
+  uint32_t u;
+  __builtin_memcpy(&u, &f, 4);
+  if ((u & 0x7fffffffu) > 0x7f800000u) return static_cast<uint16_t>((u >> 16) | 0x40);
+  return static_cast<uint16_t>((u + 0x7fffu + ((u >> 16) & 1u)) >> 16);
+}
+// IEEE half -> float, exact.
+float f16_to_f32(uint16_t h);
+
+}  // namespace hedgerow
