@@ -1,7 +1,7 @@
 # Builds each CPU op family once per instruction-set level. HEDGEROW_LEVEL names the namespace and the fill function.
 function(hedgerow_add_levels target)
   set(dir ${CMAKE_CURRENT_SOURCE_DIR}/hedgerow/kernels/cpu)
-  set(families linear attention rows match)
+  set(families linear attention rows match peak)
   set(level_scalar "")
   set(level_avx2 -mavx2 -mfma -mf16c)
   set(level_avx512 -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512dq -mavx512vl -mprefer-vector-width=512)
