@@ -18,7 +18,7 @@ struct LinearTile {
   int row_begin, row_end, panel_begin, panel_end;
 };
 
-// One level's kernels. "rows" variants work on output rows [begin, end).
+// One level's kernels. [begin, end) are output rows; columns [column_begin, column_end) are a part of the last axis.
 struct Level {
   const char* name;
   int panel;  // outputs per packed panel
@@ -35,12 +35,14 @@ struct Level {
   void (*patchify)(const PatchifyArgs&, int image, int grid_row_begin, int grid_row_end);
   void (*row_norm)(const RowNormArgs&, int begin, int end);
   void (*unit_row)(const UnitRowArgs&, int begin, int end);
-  void (*fuse_dropped)(const FuseDroppedArgs&, int sequence);
-  void (*global_half)(const GlobalHalfArgs&, int sequence);
+  void (*fuse_dropped)(const FuseDroppedArgs&, int sequence, int column_begin, int column_end);
+  void (*global_half)(const GlobalHalfArgs&, int sequence, int column_begin, int column_end);  // inside [dim/2, dim)
   void (*keep_log_prob)(const KeepLogProbArgs&, int begin, int end);
   void (*head_score)(const HeadScoreArgs&, int begin, int end);
-  void (*match)(const MatchArgs&, int sequence);
-  void (*merge)(const MergeArgs&, int sequence);
+  void (*match)(const MatchArgs&, int begin, int end, int sequence, void* scratch);  // [begin, end) inside the sequence
+  size_t (*match_scratch_bytes)(int max_len, int dim);
+  void (*merge)(const MergeArgs&, int sequence, int column_begin, int column_end, void* scratch);
+  size_t (*merge_scratch_bytes)(int max_len);
 };
 
 // Declares fill_linear_avx512(Level&) and so on for one level.

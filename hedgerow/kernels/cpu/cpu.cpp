@@ -1,0 +1,281 @@
+// SPDX-License-Identifier: Apache-2.0
+// The CPU tables: an op becomes a few tasks on the pool, each running one level's kernel on a range.
+//
+// How an op is cut never changes a bit of its result, so the cut may follow the thread count and the size of
+// the work. Work too small to pay for a fork runs on the caller's thread.
+#include "hedgerow/kernels/cpu/cpu.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "hedgerow/kernels/cpu/level.h"
+
+namespace hedgerow::cpu {
+namespace {
+
+enum LevelIndex { kScalar, kAvx2, kAvx512, kAvx512bf16, kLevels };
+
+struct Levels {
+  Level level[kLevels] = {};
+  Levels() {
+#define HEDGEROW_FILL_LEVEL(index, id) \
+  fill_linear_##id(level[index]);      \
+  fill_attention_##id(level[index]);   \
+  fill_rows_##id(level[index]);        \
+  fill_match_##id(level[index]);       \
+  level[index].name = #id;
+    HEDGEROW_FILL_LEVEL(kScalar, scalar)
+    HEDGEROW_FILL_LEVEL(kAvx2, avx2)
+    HEDGEROW_FILL_LEVEL(kAvx512, avx512)
+    HEDGEROW_FILL_LEVEL(kAvx512bf16, avx512bf16)
+#undef HEDGEROW_FILL_LEVEL
+  }
+};
+
+// Filled before the first table is handed out.
+const Level& level_at(int index) {
+  static const Levels levels;
+  return levels.level[index];
+}
+
+// How many tasks some work is worth: one below 2 us, else pieces of at least 1 us, enough per thread to even
+// out.
+int tasks_for(const Context& on, double work_ns, int64_t most) {
+  if (on.threads() == 1 || work_ns < 2000) return most > 0 ? 1 : 0;
+  return static_cast<int>(std::min<int64_t>(
+      most, std::min<int64_t>(int64_t{8} * on.threads(), static_cast<int64_t>(work_ns / 1000))));
+}
+
+// f(begin, end, worker) over [0, n) in even ranges.
+template <class F>
+void for_ranges(Context& on, int n, double work_ns, F&& f) {
+  const int tasks = tasks_for(on, work_ns, n);
+  on.pool().run(tasks, [&](int task, int worker) {
+    f(static_cast<int>(static_cast<int64_t>(n) * task / tasks),
+      static_cast<int>(static_cast<int64_t>(n) * (task + 1) / tasks), worker);
+  });
+}
+
+// f(sequence, begin, end, worker): every sequence, and where sequences are fewer than threads also ranges of
+// [0, n) in steps of `grain`.
+template <class F>
+void for_sequences(Context& on, int batch, int n, int grain, double work_ns, F&& f) {
+  int parts = 1;
+  if (on.threads() > 1 && work_ns >= 2000 && batch > 0 && batch < 4 * on.threads())
+    parts = std::max(1, std::min((n + grain - 1) / grain, 4 * on.threads() / batch));
+  const int steps = (n + grain - 1) / grain;
+  const auto at = [&](int part) {
+    return static_cast<int>(std::min<int64_t>(n, static_cast<int64_t>(steps) * part / parts * grain));
+  };
+  const auto piece = [&](int i, int worker) { f(i / parts, at(i % parts), at(i % parts + 1), worker); };
+  for_ranges(on, batch * parts, work_ns, [&](int begin, int end, int worker) {
+    for (int i = begin; i < end; ++i) piece(i, worker);
+  });
+}
+
+double elements(const Tensor& x, int rows) {
+  return static_cast<double>(rows) * static_cast<double>(x.rank > 1 ? x.extents[1] : 1) *
+         static_cast<double>(x.rank > 2 ? x.extents[2] : 1);
+}
+
+template <int kIndex>
+struct Table {
+  static const Level& level() { return level_at(kIndex); }
+
+  static PackedLinear pack_linear(const float* w, const float* bias, int n, int k, Dtype dtype) {
+    PackedLinear p;
+    p.dtype = dtype;
+    p.n = n;
+    p.k = k;
+    p.panel = level().panel;
+    p.data = Buffer(level().packed_bytes(n, k, dtype));
+    level().pack(w, n, k, dtype, p.data.as());
+    if (bias) {
+      const size_t panels = (static_cast<size_t>(n) + p.panel - 1) / p.panel;
+      p.bias = Buffer(panels * p.panel * sizeof(float));
+      std::memcpy(p.bias.as(), bias, static_cast<size_t>(n) * sizeof(float));
+    }
+    return p;
+  }
+
+  static size_t scratch_bytes(int max_len, int heads, int head_dim) {
+    const int dim = heads * head_dim;
+    return std::max({level().linear_scratch_bytes(), level().attention_scratch_bytes(max_len, head_dim),
+                     level().match_scratch_bytes(max_len, dim), level().merge_scratch_bytes(max_len),
+                     select_scratch_bytes(max_len)});
+  }
+
+  static void linear(Context& on, const LinearArgs& a) noexcept {
+    const int rows = a.rows.rows(), panels = (a.w->n + a.w->panel - 1) / a.w->panel;
+    if (rows == 0) return;
+    const double work_ns = static_cast<double>(rows) * a.w->n * a.w->k / 64;
+    const int row_parts = (rows + 47) / 48;
+    const int tasks = row_parts * panels;
+    for_ranges(on, tasks, work_ns, [&](int begin, int end, int worker) {
+      for (int i = begin; i < end; ++i) {
+        const int r = i / panels, p = i % panels;
+        level().linear(a, {r * 48, std::min(rows, r * 48 + 48), p, p + 1}, on.scratch(worker));
+      }
+    });
+  }
+
+  static void attention(Context& on, const AttentionArgs& a) noexcept {
+    const int heads = static_cast<int>(a.q.extents[1]), pairs = a.q_rows.batch * heads;
+    double products = 0;
+    if (on.threads() > 1)
+      for (int i = 0; i < a.q_rows.batch; ++i)
+        products += static_cast<double>(a.q_rows.length(i)) * a.kv_rows.length(i);
+    const double work_ns = products * static_cast<double>(heads * a.q.extents[2]) / 32;
+    for_ranges(on, pairs, work_ns, [&](int begin, int end, int worker) {
+      for (int i = begin; i < end; ++i) level().attention(a, i / heads, i % heads, on.scratch(worker));
+    });
+  }
+
+  static void layer_norm(Context& on, const LayerNormArgs& a) noexcept {
+    const int rows = a.rows.rows();
+    for_ranges(on, rows, 0.15 * elements(a.x, rows),
+               [&](int begin, int end, int) { level().layer_norm(a, begin, end); });
+  }
+
+  static void patchify(Context& on, const PatchifyArgs& a) noexcept {
+    int grid_rows = 0;  // of the tallest image
+    for (int i = 0; i < a.rows.batch; ++i) grid_rows = std::max(grid_rows, a.heights[i] / a.patch);
+    for_sequences(on, a.rows.batch, grid_rows, 1, 0.2 * elements(a.out, a.rows.rows()),
+                  [&](int image, int begin, int end, int) {
+                    const int last = std::min(end, a.heights[image] / a.patch);
+                    if (begin < last) level().patchify(a, image, begin, last);
+                  });
+  }
+
+  static void gather(Context& on, const GatherArgs& a) noexcept {
+    const int rows = a.rows.rows();
+    const int32_t* index = a.index.as<int32_t>();
+    for_ranges(on, rows, 0.2 * elements(a.x, rows), [&](int begin, int end, int) {
+      const size_t bytes = static_cast<size_t>(elements(a.x, 1)) * 4;
+      for (int i = begin; i < end; ++i) {
+        void* to = a.out.row<uint32_t>(i);
+        if (index[i] < 0)
+          std::memset(to, 0, bytes);
+        else
+          std::memcpy(to, a.x.row<uint32_t>(index[i]), bytes);
+      }
+    });
+  }
+
+  static void scatter(Context& on, const ScatterArgs& a) noexcept {
+    const int rows = a.rows.rows();
+    const int32_t* index = a.index.as<int32_t>();
+    for_ranges(on, rows, 0.2 * elements(a.x, rows), [&](int begin, int end, int) {
+      const size_t bytes = static_cast<size_t>(elements(a.x, 1)) * 4;
+      for (int i = begin; i < end; ++i)
+        if (index[i] >= 0) std::memcpy(a.out.row<uint32_t>(index[i]), a.x.row<uint32_t>(i), bytes);
+    });
+  }
+
+  static void row_norm(Context& on, const RowNormArgs& a) noexcept {
+    const int rows = a.rows.rows();
+    for_ranges(on, rows, 0.1 * elements(a.x, rows),
+               [&](int begin, int end, int) { level().row_norm(a, begin, end); });
+  }
+
+  static void head_score(Context& on, const HeadScoreArgs& a) noexcept {
+    const int rows = a.rows.rows();
+    for_ranges(on, rows, elements(a.probs, rows),
+               [&](int begin, int end, int) { level().head_score(a, begin, end); });
+  }
+
+  static void select(Context& on, const SelectArgs& a) noexcept {
+    const int batch = a.rows.batch;
+    // Each sequence writes to its own rows of `kept`, which are then closed up. kept_offsets carries the
+    // counts.
+    for_ranges(on, batch, 20.0 * a.rows.rows(), [&](int begin, int end, int worker) {
+      for (int i = begin; i < end; ++i)
+        a.kept_offsets[i + 1] =
+            select_sequence(a, i, a.kept.as<int32_t>() + a.rows.begin(i), on.scratch(worker));
+    });
+    int32_t at = a.kept_offsets[0] = 0;
+    for (int i = 0; i < batch; ++i) {
+      const int32_t count = a.kept_offsets[i + 1];
+      std::memmove(a.kept.as<int32_t>() + at, a.kept.as<int32_t>() + a.rows.begin(i),
+                   static_cast<size_t>(count) * 4);
+      a.kept_offsets[i + 1] = at += count;
+    }
+  }
+
+  static void fuse_dropped(Context& on, const FuseDroppedArgs& a) noexcept {
+    for_sequences(on, a.from.batch, static_cast<int>(a.x.extents[1]), 64, 0.1 * elements(a.x, a.from.rows()),
+                  [&](int i, int begin, int end, int) { level().fuse_dropped(a, i, begin, end); });
+  }
+
+  static void global_half(Context& on, const GlobalHalfArgs& a) noexcept {
+    const int dim = static_cast<int>(a.x.extents[1]), first = dim / 2;
+    for_sequences(
+        on, a.rows.batch, dim - first, 64, 0.1 * elements(a.x, a.rows.rows()),
+        [&](int i, int begin, int end, int) { level().global_half(a, i, first + begin, first + end); });
+  }
+
+  static void keep_log_prob(Context& on, const KeepLogProbArgs& a) noexcept {
+    const int rows = a.rows.rows();
+    for_ranges(on, rows, 10.0 * rows, [&](int begin, int end, int) { level().keep_log_prob(a, begin, end); });
+  }
+
+  static void unit_row(Context& on, const UnitRowArgs& a) noexcept {
+    const int rows = a.rows.rows();
+    for_ranges(on, rows, 0.2 * elements(a.x, rows),
+               [&](int begin, int end, int) { level().unit_row(a, begin, end); });
+  }
+
+  static void match(Context& on, const MatchArgs& a) noexcept {
+    double pairs = 0;
+    for (int i = 0; i < a.rows.batch; ++i) pairs += 0.25 * a.rows.length(i) * a.rows.length(i);
+    for_sequences(on, a.rows.batch, a.rows.max_len, 32, pairs * static_cast<double>(a.unit.extents[1]) / 32,
+                  [&](int i, int begin, int end, int worker) {
+                    const int last = std::min(end, a.rows.length(i));
+                    if (begin < last) level().match(a, begin, last, i, on.scratch(worker));
+                  });
+  }
+
+  static void merge(Context& on, const MergeArgs& a) noexcept {
+    for_sequences(
+        on, a.from.batch, static_cast<int>(a.x.extents[1]), 64, 0.3 * elements(a.x, a.from.rows()),
+        [&](int i, int begin, int end, int worker) { level().merge(a, i, begin, end, on.scratch(worker)); });
+  }
+
+  static constexpr Backend make(const char* name, const char* description, bool (*runs_here)()) {
+    return {name,         description, runs_here,     pack_linear, scratch_bytes, linear,     layer_norm,
+            attention,    patchify,    gather,        scatter,     row_norm,      head_score, select,
+            fuse_dropped, global_half, keep_log_prob, unit_row,    match,         merge};
+  }
+};
+
+// The compiler's check covers the processor and the operating system's saving of the wide registers.
+bool has_avx2() {
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+}
+bool has_avx512() {
+  return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+}
+bool has_avx512bf16() {
+  return has_avx512() && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bf16");
+}
+
+constexpr Backend kTables[kLevels] = {
+    Table<kScalar>::make("scalar", "any processor", [] { return true; }),
+    Table<kAvx2>::make("avx2", "AVX2, FMA and F16C", has_avx2),
+    Table<kAvx512>::make("avx512", "AVX-512 F, BW, DQ and VL", has_avx512),
+    Table<kAvx512bf16>::make("avx512bf16", "AVX-512 F, BW, DQ, VL, VNNI and BF16", has_avx512bf16),
+};
+
+}  // namespace
+
+const std::vector<const Backend*>& backends() {
+  static const std::vector<const Backend*> all = [] {
+    level_at(kScalar);
+    return std::vector<const Backend*>{&kTables[kScalar], &kTables[kAvx2], &kTables[kAvx512],
+                                       &kTables[kAvx512bf16]};
+  }();
+  return all;
+}
+
+}  // namespace hedgerow::cpu

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the CPU tables share with the rest of kernels/: the list of tables, and the choice op (built once for
+// all levels).
+#pragma once
+
+#include <cstddef>
+#include <vector>
+
+#include "hedgerow/kernels/kernels.h"
+
+namespace hedgerow::cpu {
+
+// One table per instruction-set level, slowest first, whether or not it runs here.
+const std::vector<const Backend*>& backends();
+
+// Chooses for one sequence: writes its kept rows (ascending, -1 for an appended row) to `kept` and its
+// alive_out, and returns how many it wrote: never more than the sequence has rows. scratch:
+// select_scratch_bytes(length), 8-aligned.
+int select_sequence(const SelectArgs& args, int sequence, int32_t* kept, void* scratch) noexcept;
+size_t select_scratch_bytes(int max_len);
+
+}  // namespace hedgerow::cpu

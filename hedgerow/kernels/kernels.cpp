@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+// The list of backends and what a call runs on.
+#include "hedgerow/kernels/kernels.h"
+
+#include <cstdlib>
+
+#include "hedgerow/core/error.h"
+#include "hedgerow/kernels/cpu/cpu.h"
+
+namespace hedgerow {
+
+Context::Context(const Backend& backend, int threads)
+    : backend_(&backend), pool_(std::make_unique<Pool>(threads)), scratch_(static_cast<size_t>(threads)) {}
+
+void Context::reserve_scratch(size_t bytes_per_worker) {
+  if (bytes_per_worker <= scratch_bytes_) return;
+  for (Buffer& b : scratch_) b = Buffer(bytes_per_worker);
+  scratch_bytes_ = bytes_per_worker;
+}
+
+const std::vector<const Backend*>& all_backends() { return cpu::backends(); }
+
+namespace {
+
+std::string names_of(bool runnable_only) {
+  std::string names;
+  for (const Backend* b : all_backends()) {
+    if (runnable_only && !b->runs_here()) continue;
+    if (!names.empty()) names += ", ";
+    names += b->name;
+  }
+  return names;
+}
+
+}  // namespace
+
+const Backend& find_backend(const std::string& name) {
+  std::string wanted = name, origin;
+  if (wanted.empty()) {
+    if (const char* forced = std::getenv("HEDGEROW_KERNELS"); forced && *forced) {
+      wanted = forced;
+      origin = " (from HEDGEROW_KERNELS)";
+    }
+  }
+  if (wanted.empty()) {
+    const Backend* best = nullptr;
+    for (const Backend* b : all_backends())
+      if (b->runs_here()) best = b;
+    require(best != nullptr, "kernels: none of " + names_of(false) + " runs on this machine");
+    return *best;
+  }
+  for (const Backend* b : all_backends()) {
+    if (wanted != b->name) continue;
+    if (b->runs_here()) return *b;
+    throw Error("kernels: '" + wanted + "'" + origin + " needs " + b->description +
+                ", which this machine does not have; here run: " + names_of(true));
+  }
+  throw Error("kernels: unknown name '" + wanted + "'" + origin + "; wanted one of: " + names_of(false));
+}
+
+}  // namespace hedgerow
