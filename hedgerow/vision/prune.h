@@ -30,14 +30,19 @@ const char* name_of(PruneMethod method);               // "threshold-l2", ...
 PruneMethod prune_method(const std::string& name);     // Error listing the names if unknown
 const std::vector<PruneMethod>& all_prune_methods();   // without custom
 
-// How many rows survive where the method leaves that open.
-enum class KeepRule : uint8_t { rate, threshold, quantile, mass };
+// How many patches survive where the method leaves that open (threshold-l2, paper-*, custom).
+enum class KeepRule : uint8_t {
+  rate,       // int(keep * patches) of the highest scores
+  threshold,  // scores at or above budget.threshold
+  quantile,   // scores at or above the budget.threshold-quantile of the image's own scores: 0.5 keeps the upper half
+  mass,       // the smallest set whose share of the summed scores reaches budget.mass
+};
 
 // What may differ per image in one batch.
 struct PruneBudget {
   double keep = 0.7;        // kept fraction; also the per-stage rate of DynamicViT and EViT
   double keep_max = 0;      // paper-*: above keep, the rate is drawn uniformly from [keep, keep_max] (seed, picture content)
-  double threshold = 0;     // KeepRule::threshold
+  double threshold = 0;     // KeepRule::threshold; KeepRule::quantile
   double mass = 0.9;        // KeepRule::mass
   int floor = 0;            // keep at least this many patches
   int merge = 13;           // ToMe's r
@@ -48,6 +53,14 @@ struct PruneBudget {
 using ScoreFunction =
     std::function<void(int image, int block, int rows, int dim, const float* tokens, const int32_t* patch, float* scores)>;
 
+// What a method of your own sees after a block: all rows of the batch, sequence i at offsets[i] .. offsets[i + 1] - 1.
+struct PruneView {
+  int block = 0, batch = 0, dim = 0, special = 1;
+  const int32_t* offsets = nullptr;  // [batch + 1]
+  const int32_t* patch = nullptr;    // [rows] patch position, -1 for special and fused rows
+  const float* tokens = nullptr;     // [rows, dim]
+};
+
 struct Prune {
   PruneMethod method = PruneMethod::none;
   KeepRule rule = KeepRule::rate;
@@ -57,6 +70,10 @@ struct Prune {
   std::string rates;                     // diffrate: name of its list ("T 0.8"); empty: by model width
   uint64_t seed = 0;
   ScoreFunction score;                   // custom
+  // A method of your own. after_block: set keep[row] = 0 to stop a row, special rows too (a picture may end up with none).
+  // readout: fill rows [batch, special * dim], what the final norm and head see, in place of the surviving special rows.
+  std::function<void(const PruneView& view, uint8_t* keep)> after_block;
+  std::function<void(int batch, int width, float* rows)> readout;
 };
 
 }  // namespace hedgerow
