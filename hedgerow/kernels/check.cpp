@@ -344,7 +344,7 @@ void merge(Context& on, const MergeArgs& a) {
   need(kOp, "out_size", a.out_size, kF32, a.to.row_capacity);
   if (a.out.data == a.x.data || a.out_size.data == a.size.data) [[unlikely]]
     fail(kOp, "out", "memory of its own", "the input's");
-  need_scratch(kOp, on, a.from.max_len);
+  need_scratch(kOp, on, a.from.max_len > a.to.max_len ? a.from.max_len : a.to.max_len);
   on.backend().merge(on, a);
 }
 

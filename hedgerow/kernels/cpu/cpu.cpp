@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "hedgerow/kernels/cpu/level.h"
+#include "hedgerow/kernels/cpu/linear_split.h"
 
 namespace hedgerow::cpu {
 namespace {
@@ -106,16 +107,8 @@ struct Table {
   }
 
   static void linear(Context& on, const LinearArgs& a) noexcept {
-    const int rows = a.rows.rows(), panels = (a.w->n + a.w->panel - 1) / a.w->panel;
-    if (rows == 0) return;
-    const double work_ns = static_cast<double>(rows) * a.w->n * a.w->k / 64;
-    const int row_parts = (rows + 47) / 48;
-    const int tasks = row_parts * panels;
-    for_ranges(on, tasks, work_ns, [&](int begin, int end, int worker) {
-      for (int i = begin; i < end; ++i) {
-        const int r = i / panels, p = i % panels;
-        level().linear(a, {r * 48, std::min(rows, r * 48 + 48), p, p + 1}, on.scratch(worker));
-      }
+    on.pool().run(linear_tasks(a, level(), on.threads()), [&](int task, int worker) {
+      level().linear(a, linear_tile(a, level(), on.threads(), task), on.scratch(worker));
     });
   }
 
