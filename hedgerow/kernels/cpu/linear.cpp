@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: Apache-2.0
+// The matrix product with bias, activation and residual: packing the weights, and one task of the product.
+//
+// Every output is one chain of multiply-adds over k = 0, 1, ... from zero, whatever tile it falls into. Built
+// once per level.
+#include "hedgerow/kernels/cpu/gelu.h"
+#include "hedgerow/kernels/cpu/level.h"
+#include "hedgerow/kernels/cpu/linear_tile.h"
+
+namespace hedgerow::cpu::HEDGEROW_LEVEL {
+namespace {
+
+// Rows of x copied at a time: half of an L2 of 1 MiB, so that a panel of weights stays there beside them.
+constexpr int64_t kCopyBytes = 512 << 10;
+constexpr int64_t kCopyUnits = kCopyBytes / 4;
+// Longest k that is multiplied in one go; longer ones take several rounds over the same accumulators.
+constexpr int kMaxUnits = static_cast<int>(kCopyUnits / kMaxHeight / kChunk * kChunk);
+constexpr int kAccFloats =
+    kMaxHeight * kPanel > kMaxAtOnce * 6 * kPanel ? kMaxHeight* kPanel : kMaxAtOnce * 6 * kPanel;
+
+template <class Format>
+int64_t units_of(int k) {
+  return Format::kPairs ? (static_cast<int64_t>(k) + 1) / 2 : k;
+}
+int64_t panels_of(int n) { return (static_cast<int64_t>(n) + kPanel - 1) / kPanel; }
+
+// ----------------------------------------------------------------------------------------------------------
+// packing
+
+size_t packed_bytes(int n, int k, Dtype dtype) {
+  const int64_t panel = dtype == Dtype::f32 ? units_of<F32Weights>(k) * F32Weights::kUnitBytes
+                                            : units_of<Bf16Weights>(k) * Bf16Weights::kUnitBytes;
+  return static_cast<size_t>(panels_of(n) * panel);
+}
+
+HEDGEROW_INLINE void put(float* to, float w) { *to = w; }
+HEDGEROW_INLINE void put(uint16_t* to, float w) { *to = f32_to_bf16(w); }
+
+template <class Format>
+void pack_as(const float* w, int n, int k, void* out) {
+  constexpr int kPer = Format::kPairs ? 2 : 1;
+  auto* to = static_cast<typename Format::X*>(out);
+  const int64_t units = units_of<Format>(k);
+  for (int64_t first = 0; first < n; first += kPanel)
+    for (int64_t u = 0; u < units; ++u)
+      for (int64_t column = first; column < first + kPanel; ++column)
+        for (int64_t i = u * kPer; i < (u + 1) * kPer; ++i)
+          put(to++, column < n && i < k ? w[column * k + i] : 0.0f);
+}
+
+void pack(const float* w, int n, int k, Dtype dtype, void* out) {
+  dtype == Dtype::f32 ? pack_as<F32Weights>(w, n, k, out) : pack_as<Bf16Weights>(w, n, k, out);
+}
+
+// ----------------------------------------------------------------------------------------------------------
+// copying x
+
+HEDGEROW_INLINE void copy_chunk(float* to, const float* x) { __builtin_memcpy(to, x, 4 * kChunk); }
+HEDGEROW_INLINE void copy_chunk(float* to, const uint16_t* x) {
+#if defined(__AVX512BF16__)
+  __builtin_memcpy(to, x, 4 * kChunk);
+#else
+  for (int i = 0; i < kChunk; i += kLanes) store(to + i, load(x + i));
+#endif
+}
+
+// `count` values of each of `height` rows, in chunks; the last chunk ends in zeros.
+template <class Format>
+void copy_rows(float* to, const typename Format::X* x, int64_t stride, int height, int64_t count) {
+  constexpr int kValues = Format::kPairs ? 2 * kChunk : kChunk;
+  for (int r = 0; r < height; ++r, x += stride, to += kChunk) {
+    float* line = to;
+    int64_t i = 0;
+    for (; i + kValues <= count; i += kValues, line += height * kChunk) copy_chunk(line, x + i);
+    if (i < count) {
+      typename Format::X last[kValues] = {};
+      for (int64_t j = i; j < count; ++j) last[j - i] = x[j];
+      copy_chunk(line, last);
+    }
+  }
+}
+
+// ----------------------------------------------------------------------------------------------------------
+// the end of a tile
+
+template <Activation kAct, class Out>
+void finish(const LinearArgs& args, const float* acc, int row, int height, int64_t panel) {
+  const int64_t column = panel * kPanel;
+  const float* bias = args.w->bias.as<float>();
+  for (int r = 0; r < height; ++r, acc += kPanel) {
+    Out* out = args.out.row<Out>(row + r) + column;
+    const float* residual = args.residual ? args.residual.row<float>(row + r) + column : nullptr;
+#pragma GCC unroll 4
+    for (int v = 0; v < kVecs; ++v) {
+      const int64_t left = args.w->n - column - v * kLanes;
+      if (left <= 0) break;
+      Vec y = load(acc + v * kLanes);
+      if (bias) y = add(y, load(bias + column + v * kLanes));
+      if (kAct == Activation::gelu_erf) y = gelu_erf(y);
+      if (kAct == Activation::gelu_tanh) y = gelu_tanh(y);
+      if (left >= kLanes) {
+        if (residual) y = add(y, load(residual + v * kLanes));
+        store(out + v * kLanes, y);
+      } else {
+        if (residual) y = add(y, load_n(residual + v * kLanes, static_cast<int>(left)));
+        store_n(out + v * kLanes, y, static_cast<int>(left));
+      }
+    }
+  }
+}
+
+using FinishFn = void (*)(const LinearArgs&, const float* acc, int row, int height, int64_t panel);
+template <Activation kAct>
+FinishFn finish_to(Dtype out) {
+  return out == Dtype::bf16 ? finish<kAct, uint16_t> : finish<kAct, float>;
+}
+FinishFn finish_of(const LinearArgs& args) {
+  switch (args.act) {
+    case Activation::gelu_erf:
+      return finish_to<Activation::gelu_erf>(args.out.dtype);
+    case Activation::gelu_tanh:
+      return finish_to<Activation::gelu_tanh>(args.out.dtype);
+    default:
+      return finish_to<Activation::none>(args.out.dtype);
+  }
+}
+
+// ----------------------------------------------------------------------------------------------------------
+// one task
+
+// Piece i of `total` cut into `parts`, the first ones one longer: no thin piece at the end.
+struct Cut {
+  int total, parts;
+  int begin(int i) const { return static_cast<int>(static_cast<int64_t>(total) * i / parts); }
+};
+int parts_of(int total, int64_t most) { return static_cast<int>((total + most - 1) / most); }
+
+struct Scratch {
+  float copy[kCopyUnits];
+  float acc[kAccFloats];
+};
+
+template <class Format>
+void run(const LinearArgs& args, LinearTile part, Scratch& s) {
+  constexpr int kPer = Format::kPairs ? 2 : 1;
+  using Table = TileTable<Format, kMaxHeight>;
+  const int k = args.w->k, rows = part.row_end - part.row_begin;
+  const int64_t units = units_of<Format>(k), panel_bytes = units * Format::kUnitBytes;
+  const int64_t padded = (units + kChunk - 1) / kChunk * kChunk;
+  const char* weights = args.w->data.as<char>();
+  const auto* x = args.x.as<typename Format::X>();
+  const int64_t stride = args.x.strides[0];
+  const FinishFn finish_tile = finish_of(args);
+  const bool whole = units <= kMaxUnits;
+  const Cut groups{rows, parts_of(rows, whole ? kCopyUnits / (padded > 0 ? padded : 1) : kMaxHeight)};
+
+  for (int g = 0; g < groups.parts; ++g) {
+    const int group = part.row_begin + groups.begin(g), size = part.row_begin + groups.begin(g + 1) - group;
+    const Cut tiles{size, parts_of(size, kMaxHeight)};
+    if (whole)
+      for (int t = 0; t < tiles.parts; ++t) {
+        const int begin = tiles.begin(t);
+        copy_rows<Format>(s.copy + begin * padded, x + (group + begin) * stride, stride,
+                          tiles.begin(t + 1) - begin, k);
+      }
+    int at_once = panels_at_once(tiles.begin(1));
+    for (int panel = part.panel_begin; panel < part.panel_end; panel += at_once) {
+      if (panel + at_once > part.panel_end) at_once = 1;
+      for (int t = 0; t < tiles.parts; ++t) {
+        const int begin = tiles.begin(t), height = tiles.begin(t + 1) - begin;
+        const char* b = weights + panel * panel_bytes;
+        // Only a group of one tile takes several panels at once, so its table entry fits `at_once`.
+        const TileFn multiply = at_once > 1 ? Table::several(height) : Table::one(height);
+        if (whole) {
+          multiply(s.copy + begin * padded, b, panel_bytes, static_cast<int>(units), s.acc, true);
+        } else {
+          for (int64_t u = 0; u < units; u += kMaxUnits) {
+            const int some = static_cast<int>(units - u < kMaxUnits ? units - u : kMaxUnits);
+            const int64_t values = k - u * kPer < some * kPer ? k - u * kPer : some * kPer;
+            copy_rows<Format>(s.copy, x + (group + begin) * stride + u * kPer, stride, height, values);
+            multiply(s.copy, b + u * Format::kUnitBytes, panel_bytes, some, s.acc, u == 0);
+          }
+        }
+        for (int p = 0; p < at_once; ++p)
+          finish_tile(args, s.acc + p * height * kPanel, group + begin, height, panel + p);
+      }
+    }
+  }
+}
+
+void linear(const LinearArgs& args, LinearTile part, void* scratch) {
+  auto& s = *static_cast<Scratch*>(scratch);
+  args.w->dtype == Dtype::f32 ? run<F32Weights>(args, part, s) : run<Bf16Weights>(args, part, s);
+}
+
+size_t linear_scratch_bytes() { return sizeof(Scratch); }
+
+}  // namespace
+}  // namespace hedgerow::cpu::HEDGEROW_LEVEL
+
+namespace hedgerow::cpu {
+
+void HEDGEROW_FILL(linear)(Level& level) {
+  namespace here = HEDGEROW_LEVEL;
+  level.panel = here::kPanel;
+  level.pack = here::pack;
+  level.packed_bytes = here::packed_bytes;
+  level.linear = here::linear;
+  level.linear_scratch_bytes = here::linear_scratch_bytes;
+}
+
+}  // namespace hedgerow::cpu
