@@ -172,6 +172,7 @@ struct SelectArgs {
   Tensor alive;                        // optional u8 [rows]: rows that still take part (masked layouts)
   Ragged rows;
   int special = 1;                     // first rows of each sequence: always kept
+  bool special_competes = false;       // top_k only: special rows are ranked too and use up count, kept all the same
   SelectMode mode = SelectMode::top_k;
   const int32_t* count = nullptr;      // [batch] candidates to keep (top_k)
   const float* threshold = nullptr;    // [batch]

@@ -23,10 +23,10 @@ struct VitConfig {
   int image_size = 224;  // the resolution the position embedding was trained at (square)
   int patch = 16;        // 4 to 32
   int dim = 192, layers = 12, heads = 3, hidden_dim = 768, classes = 1000;
-  bool distilled = false;                   // distillation token at row 1 and a second head; logits are averaged
+  bool distilled = false;  // distillation token at row 1 and a second head; logits are averaged
   Activation activation = Activation::gelu_erf;
   float norm_eps = 1e-6f;
-  bool antialias_positions = true;          // how pos_embed is resampled at other resolutions, by lineage:
+  bool antialias_positions = true;  // how pos_embed is resampled at other resolutions, by lineage:
   enum class Resample : uint8_t { bicubic, bilinear } resample = Resample::bicubic;
 
   int special() const { return distilled ? 2 : 1; }  // rows in front of the patches
@@ -51,20 +51,21 @@ struct PredictorParameters {
 
 struct VitParameters {
   VitConfig config;
-  std::vector<float> cls_token, dist_token;    // [dim]; dist_token empty unless distilled
-  std::vector<float> pos_embed;                // [special + grid^2, dim]
-  std::vector<float> patch_weight, patch_bias; // [dim, 3, patch, patch], [dim]
+  std::vector<float> cls_token, dist_token;     // [dim]; dist_token empty unless distilled
+  std::vector<float> pos_embed;                 // [special + grid^2, dim]
+  std::vector<float> patch_weight, patch_bias;  // [dim, 3, patch, patch], [dim]
   std::vector<VitBlockParameters> blocks;
-  std::vector<float> norm_weight, norm_bias;   // [dim]
-  std::vector<float> head_weight, head_bias;   // [classes, dim]
+  std::vector<float> norm_weight, norm_bias;  // [dim]
+  std::vector<float> head_weight, head_bias;  // [classes, dim]
   std::vector<float> head_dist_weight, head_dist_bias;
-  std::vector<PredictorParameters> predictors; // 0 or 3
+  std::vector<PredictorParameters> predictors;  // 0 or 3
 };
 
 struct VitWeights;  // opaque; see vit_weights.h
 
 // Packs for `backend`'s layout in dtype f32 or bf16. Throws Error on an impossible config.
-std::shared_ptr<const VitWeights> pack_vit(const VitParameters& parameters, const Backend& backend, Dtype dtype);
+std::shared_ptr<const VitWeights> pack_vit(const VitParameters& parameters, const Backend& backend,
+                                           Dtype dtype);
 const VitConfig& config_of(const VitWeights& weights);
 
 enum class Layout : uint8_t {
@@ -73,13 +74,17 @@ enum class Layout : uint8_t {
   padded_max,  // compacted, then padded to the longest of the batch, padding masked
 };
 
-enum class Output : uint8_t { logits, tokens };  // tokens: also the final-norm rows, with their patch positions
+enum class Output : uint8_t {
+  logits,
+  tokens
+};  // tokens: also the final-norm rows, with their patch positions
 
 // One picture, ready for the network: CHW f32, normalised; sides are multiples of the patch.
 struct VitImage {
   const float* pixels = nullptr;  // [3, height, width]
   int height = 224, width = 224;
-  uint64_t content_hash = 0;      // seeds what is drawn per image (paper-* with a range of keep rates); 0: hashed from pixels
+  uint64_t content_hash =
+      0;  // seeds what is drawn per image (paper-* with a range of keep rates); 0: hashed from pixels
 };
 
 struct VitLimits {
@@ -96,13 +101,13 @@ struct VitTrace {
 
 struct VitResult {
   int batch = 0, classes = 0, dim = 0;
-  const float* logits = nullptr;                // [batch, classes], valid until the next forward of this state
-  std::vector<std::vector<int32_t>> kept;       // [batch][layers]: rows leaving each block, special rows counted
-  std::vector<double> macs;                     // [batch]: multiply-adds executed for this image, all products counted
+  const float* logits = nullptr;           // [batch, classes], valid until the next forward of this state
+  std::vector<std::vector<int32_t>> kept;  // [batch][layers]: rows leaving each block, special rows counted
+  std::vector<double> macs;  // [batch]: multiply-adds executed for this image, all products counted
   // Output::tokens only:
-  const float* tokens = nullptr;                // [rows, dim] after the final norm
-  std::vector<int32_t> token_offsets;           // [batch + 1]
-  std::vector<int32_t> token_patch;             // [rows]: patch position (row-major), -1 for special and fused rows
+  const float* tokens = nullptr;       // [rows, dim] after the final norm
+  std::vector<int32_t> token_offsets;  // [batch + 1]
+  std::vector<int32_t> token_patch;    // [rows]: patch position (row-major), -1 for special and fused rows
 };
 
 class VitState {
@@ -119,17 +124,18 @@ class VitState {
 };
 
 struct VitRun {
-  Prune prune;                       // the method and its schedule; see prune.h
+  Prune prune;  // the method and its schedule; see prune.h
   Layout layout = Layout::ragged;
   Output output = Output::logits;
-  VitTrace* trace = nullptr;         // optional
+  VitTrace* trace = nullptr;  // optional
 };
 
-// Runs `images` (at most limits.max_batch) through the model. Throws Error on shapes that do not fit. The result is
-// owned by the state and reused: nothing is allocated after the first call of a kind.
+// Runs `images` (at most limits.max_batch) through the model. Throws Error on shapes that do not fit. The
+// result is owned by the state and reused: nothing is allocated after the first call of a kind.
 const VitResult& forward(VitState& state, const VitImage* images, int batch, const VitRun& run);
 
-// Scatters token rows back to the full grid: out [batch, grid_rows * grid_cols, dim] per image, `fill` where a patch is gone.
+// Scatters token rows back to the full grid: out [batch, grid_rows * grid_cols, dim] per image, `fill` where
+// a patch is gone.
 void unpack_tokens(const VitResult& result, int image, int patches, float fill, float* out);
 
 }  // namespace hedgerow

@@ -65,6 +65,11 @@ const VitState::Impl::Positions& VitState::Impl::positions_for(int grid_h, int g
   return positions.back();
 }
 
+const PaperGate& VitState::Impl::paper_gate(uint64_t seed) {
+  if (!gate || gate->seed != seed) gate = std::make_unique<PaperGate>(make_paper_gate(*weights, seed));
+  return *gate;
+}
+
 void VitState::Impl::count(const Ragged& rows, double per_row) {
   for (int i = 0; i < batch; ++i) result.macs[static_cast<size_t>(i)] += per_row * rows.length(i);
 }
@@ -73,9 +78,15 @@ void VitState::Impl::gather_rows(const int32_t* index) {
   const Tensor from = vector_view(index, Dtype::i32, row_capacity);
   const Ragged to = next_rows();
   gather(on, {.x = x(), .index = from, .out = f32_rows(next().x, config().dim), .rows = to});
-  gather(on, {.x = column(now().patch, Dtype::i32), .index = from, .out = column(next().patch, Dtype::i32), .rows = to});
+  gather(on, {.x = column(now().patch, Dtype::i32),
+              .index = from,
+              .out = column(next().patch, Dtype::i32),
+              .rows = to});
   if (sized)
-    gather(on, {.x = column(now().size, Dtype::f32), .index = from, .out = column(next().size, Dtype::f32), .rows = to});
+    gather(on, {.x = column(now().size, Dtype::f32),
+                .index = from,
+                .out = column(next().size, Dtype::f32),
+                .rows = to});
   current = 1 - current;
 }
 

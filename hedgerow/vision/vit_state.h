@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// The buffers of one forward pass, sized once, and the few steps that both the model (vit.cpp) and the pruning methods
-// (prune.cpp, merge.cpp) take on them.
+// The buffers of one forward pass, sized once, and the few steps that both the model (vit.cpp) and the
+// pruning methods (prune.cpp, merge.cpp) take on them.
 #pragma once
 
 #include <memory>
 #include <vector>
 
+#include "hedgerow/vision/paper_gate.h"
 #include "hedgerow/vision/vit.h"
 #include "hedgerow/vision/vit_weights.h"
 
@@ -42,11 +43,13 @@ struct VitState::Impl {
 
   // The batch at hand.
   int batch = 0;
-  bool masked = false;        // a layout in which rows may be dead: attention needs key_bias
-  bool sized = false;         // a merging method: attention adds log(size)
-  std::vector<int> patches;   // [batch] patches at the start
-  std::vector<int> live;      // [batch] rows alive now, special rows not counted
-  std::vector<int32_t> rep;   // trace only: packed row that stands for each patch, -1 = none; images one after another
+  bool masked = false;            // a layout in which rows may be dead: attention needs key_bias
+  bool sized = false;             // a merging method: attention adds log(size)
+  std::vector<int> patches;       // [batch] patches at the start
+  std::vector<int> live;          // [batch] rows alive now, special rows not counted
+  std::vector<uint64_t> content;  // [batch] hash of the picture, seeds what is drawn for it
+  std::vector<int32_t>
+      rep;  // trace only: packed row that stands for each patch, -1 = none; images one after another
   std::vector<int> rep_begin;
 
   // Rows every picture of a grid starts from, made once per grid.
@@ -62,6 +65,9 @@ struct VitState::Impl {
   std::vector<float> thresholds;
   std::vector<double> masses;
 
+  std::unique_ptr<PaperGate> gate;  // paper-dynamicvit, made at first use
+  const PaperGate& paper_gate(uint64_t seed);
+
   VitResult result;
 
   const VitConfig& config() const { return weights->config; }
@@ -74,8 +80,12 @@ struct VitState::Impl {
   Ragged next_rows() { return {next().offsets.as<int32_t>(), batch, row_capacity, max_len}; }
 
   // Views over the capacity; ops take live counts from a Ragged.
-  Tensor f32_rows(const Buffer& b, int cols) const { return matrix_view(b.as(), Dtype::f32, row_capacity, cols); }
-  Tensor act_rows(const Buffer& b, int cols) const { return matrix_view(b.as(), dtype(), row_capacity, cols); }
+  Tensor f32_rows(const Buffer& b, int cols) const {
+    return matrix_view(b.as(), Dtype::f32, row_capacity, cols);
+  }
+  Tensor act_rows(const Buffer& b, int cols) const {
+    return matrix_view(b.as(), dtype(), row_capacity, cols);
+  }
   Tensor column(const Buffer& b, Dtype d) const { return vector_view(b.as(), d, row_capacity); }
   Tensor x() { return f32_rows(now().x, config().dim); }
   Tensor alive_or_none() const { return masked ? column(alive, Dtype::u8) : Tensor{}; }
@@ -83,8 +93,8 @@ struct VitState::Impl {
   const Positions& positions_for(int grid_h, int grid_w);
   // Adds rows * per_row multiply-adds to each picture.
   void count(const Ragged& rows, double per_row);
-  // Moves the residual rows and what travels with them: next[i] = now[index[i]] (-1: zeros), then makes next current.
-  // next's offsets must be filled.
+  // Moves the residual rows and what travels with them: next[i] = now[index[i]] (-1: zeros), then makes next
+  // current. next's offsets must be filled.
   void gather_rows(const int32_t* index);
   // Rebuilds key_bias from alive and size.
   void refresh_key_bias();

@@ -30,8 +30,9 @@ class Packer {
 
   PackedLinear operator()(const std::vector<float>& w, const std::vector<float>& bias, int n, int k,
                           const char* what, int first_row = 0) const {
-    require(static_cast<int64_t>(w.size()) >= (static_cast<int64_t>(first_row) + n) * k,
-            fmt::format("vit: {}: wanted at least {} x {} values, found {}", what, first_row + n, k, w.size()));
+    require(
+        static_cast<int64_t>(w.size()) >= (static_cast<int64_t>(first_row) + n) * k,
+        fmt::format("vit: {}: wanted at least {} x {} values, found {}", what, first_row + n, k, w.size()));
     require(bias.empty() || static_cast<int>(bias.size()) >= first_row + n,
             fmt::format("vit: {} bias: wanted {} values, found {}", what, n, bias.size()));
     return backend_.pack_linear(w.data() + static_cast<int64_t>(first_row) * k,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a Vision Transformer's checkpoint becomes at load: matrices in the backend's layout, vectors in f32. Const after
-// packing, shared by any number of states and threads.
+// What a Vision Transformer's checkpoint becomes at load: matrices in the backend's layout, vectors in f32.
+// Const after packing, shared by any number of states and threads.
 #pragma once
 
 #include <vector>
@@ -36,14 +36,15 @@ struct VitWeights {
   PackedLinear patch;        // [dim, 3 patch^2]; its bias lies in the position rows
   std::vector<VitBlockWeights> blocks;
   NormWeights norm;
-  // [classes, special * dim]: with a distillation token, the mean of both heads is one product over both rows.
+  // [classes, special * dim]: with a distillation token, the mean of both heads is one product over both
+  // rows.
   PackedLinear head;
   std::vector<PredictorWeights> predictors;
-  VitParameters embedding;   // cls, dist, pos_embed, patch_bias only: position rows are made per resolution
+  VitParameters embedding;  // cls, dist, pos_embed, patch_bias only: position rows are made per resolution
 };
 
-// The rows a picture of grid_h x grid_w patches starts from: token + position for special rows, position + patch bias for
-// patches. [special + grid_h * grid_w, dim]
+// The rows a picture of grid_h x grid_w patches starts from: token + position for special rows, position +
+// patch bias for patches. [special + grid_h * grid_w, dim]
 std::vector<float> position_rows(const VitWeights& weights, int grid_h, int grid_w);
 
 }  // namespace hedgerow

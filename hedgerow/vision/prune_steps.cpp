@@ -1,0 +1,439 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "hedgerow/vision/prune_steps.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "hedgerow/core/error.h"
+#include "hedgerow/core/rng.h"
+#include "hedgerow/vision/paper_gate.h"
+
+namespace hedgerow {
+namespace {
+
+bool merges(PruneMethod m) { return m == PruneMethod::tome || m == PruneMethod::diffrate; }
+bool is_evit(PruneMethod m) { return m == PruneMethod::evit || m == PruneMethod::evit_unfused; }
+// Methods that prune once, after `Prune::after` blocks.
+bool prunes_once(PruneMethod m) {
+  return m == PruneMethod::threshold_l2 || m == PruneMethod::custom || m >= PruneMethod::paper_l2;
+}
+bool scores_by_attention_once(PruneMethod m) {
+  return m == PruneMethod::paper_evit || m == PruneMethod::paper_ats;
+}
+
+void check_budget(const PruneBudget& b, int image) {
+  const auto fraction = [image](double v, const char* what) {
+    require(v >= 0 && v <= 1, fmt::format("{} of picture {}: wanted 0 to 1, found {}", what, image, v));
+  };
+  fraction(b.keep, "keep");
+  fraction(b.mass, "mass");
+  require(b.keep_max == 0 || (b.keep_max >= b.keep && b.keep_max <= 1),
+          fmt::format("keep range of picture {}: wanted {} to 1, found {}", image, b.keep, b.keep_max));
+  require(b.floor >= 0, fmt::format("floor of picture {}: wanted 0 or more, found {}", image, b.floor));
+  require(b.merge >= 0, fmt::format("merge of picture {}: wanted 0 or more, found {}", image, b.merge));
+}
+
+}  // namespace
+
+PruneSteps::PruneSteps(VitState::Impl& state, const VitRun& run)
+    : s_(state), run_(run), method_(run.prune.method), layout_(run.layout) {
+  const Prune& p = run.prune;
+  const VitConfig& c = s_.config();
+  require(p.per_image.empty() || static_cast<int>(p.per_image.size()) == s_.batch,
+          fmt::format("prune: per-picture budgets: wanted {}, found {}", s_.batch, p.per_image.size()));
+  for (int i = 0; i < s_.batch; ++i) check_budget(budget(i), i);
+  require(!merges(method_) || layout_ != Layout::padded,
+          fmt::format("prune {}: merged rows have no place in a full grid; use --layout ragged or padded-max",
+                      name_of(method_)));
+  if (prunes_once(method_))
+    require(p.after >= 1 && p.after < c.layers,
+            fmt::format("prune-after: wanted 1 to {}, found {}", c.layers - 1, p.after));
+  require(method_ != PruneMethod::dynamicvit || !s_.weights->predictors.empty(),
+          "prune dynamicvit: wanted a checkpoint with score_predictor weights, found none");
+  require(method_ != PruneMethod::custom || p.score, "prune custom: wanted a score function, found none");
+  if (method_ == PruneMethod::diffrate) {
+    require(c.layers == 12, fmt::format("prune diffrate: its lists are for 12 blocks, found {}", c.layers));
+    list_ = &diffrate_list(p.rates, c.dim);
+  }
+  require(!p.after_block || (layout_ == Layout::ragged && method_ == PruneMethod::none),
+          "prune: an after_block function wants the ragged layout and no other method");
+
+  s_.sized = merges(method_);
+  if (s_.sized) std::fill_n(s_.now().size.as<float>(), s_.rows().rows(), 1.0f);
+  s_.masked = layout_ != Layout::ragged;
+  if (s_.masked) std::memset(s_.alive.as(), 1, static_cast<size_t>(s_.rows().rows()));
+  if (layout_ == Layout::padded && method_ == PruneMethod::evit) {
+    // Room at the end of every grid for the fused tokens to come.
+    int32_t* index = s_.into.as<int32_t>();
+    int32_t* to = s_.next().offsets.as<int32_t>();
+    const int32_t* from = s_.offsets();
+    uint8_t* alive = s_.alive.as<uint8_t>();
+    int n = 0;
+    for (int i = 0; i < s_.batch; ++i) {
+      to[i] = n;
+      for (int r = from[i]; r < from[i + 1]; ++r) alive[n] = 1, index[n++] = r;
+      for (int f = 0; f < 3; ++f) alive[n] = 0, index[n++] = -1;
+    }
+    to[s_.batch] = n;
+    s_.gather_rows(index);
+  }
+  if (layout_ == Layout::padded_max) pad_to_longest();
+  s_.refresh_key_bias();
+
+  if (run_.trace) {
+    run_.trace->stages.clear();
+    run_.trace->patch_to.clear();
+    s_.rep.clear();
+    s_.rep_begin.assign(1, 0);
+    for (int i = 0; i < s_.batch; ++i) {
+      for (int q = 0; q < s_.patches[static_cast<size_t>(i)]; ++q) s_.rep.push_back(q);
+      s_.rep_begin.push_back(static_cast<int>(s_.rep.size()));
+    }
+  }
+}
+
+const PruneBudget& PruneSteps::budget(int image) const {
+  return run_.prune.per_image.empty() ? run_.prune.budget : run_.prune.per_image[static_cast<size_t>(image)];
+}
+
+// A range of rates is drawn from the picture's content and the seed, never from its place in the batch.
+double PruneSteps::drawn_rate(int image) const {
+  const PruneBudget& b = budget(image);
+  if (b.keep_max <= b.keep) return b.keep;
+  return b.keep +
+         (b.keep_max - b.keep) * Rng{run_.prune.seed, s_.content[static_cast<size_t>(image)]}.uniform(0);
+}
+
+bool PruneSteps::wants_first_row(int block) const {
+  if (is_evit(method_)) return prune_stage(block, s_.config().layers) >= 0;
+  if (method_ == PruneMethod::diffrate) return true;
+  if (drops_queries(block)) return true;
+  return scores_by_attention_once(method_) && block == run_.prune.after - 1;
+}
+
+bool PruneSteps::drops_queries(int block) const {
+  return method_ == PruneMethod::ats && block >= s_.config().layers / 4;
+}
+
+void PruneSteps::score_first_row(float divisor, Tensor weight) {
+  head_score(s_.on, {.probs = s_.f32_rows(s_.first_row, s_.config().heads),
+                     .weight = weight,
+                     .divisor = divisor,
+                     .out = s_.column(s_.score, Dtype::f32),
+                     .rows = s_.rows()});
+}
+
+// DynamicViT: LayerNorm, D -> D, GELU, the second half of the channels averaged over the picture, then D/2,
+// D/4, 2.
+void PruneSteps::score_predictor(int stage) {
+  const PredictorWeights& w = s_.weights->predictors[static_cast<size_t>(stage)];
+  const int d = s_.config().dim;
+  constexpr float kPredictorEps = 1e-5f;  // its LayerNorm is PyTorch's default, not the model's 1e-6
+  const Ragged rows = s_.rows();
+  const Tensor a = s_.act_rows(s_.narrow[0], d), b = s_.act_rows(s_.narrow[1], d);
+  layer_norm(s_.on, {.x = s_.x(),
+                     .gamma = vector_view(w.norm.gamma.data(), Dtype::f32, d),
+                     .beta = vector_view(w.norm.beta.data(), Dtype::f32, d),
+                     .eps = kPredictorEps,
+                     .out = a,
+                     .rows = rows});
+  linear(s_.on, {.x = a, .w = &w.in, .act = Activation::gelu_erf, .out = b, .rows = rows});
+  global_half(s_.on, {.x = b, .alive = s_.alive_or_none(), .special = s_.special(), .rows = rows});
+  const Tensor half = s_.act_rows(s_.wide, d / 2), quarter = s_.act_rows(s_.narrow[0], d / 4);
+  linear(s_.on, {.x = b, .w = &w.out0, .act = Activation::gelu_erf, .out = half, .rows = rows});
+  linear(s_.on, {.x = half, .w = &w.out2, .act = Activation::gelu_erf, .out = quarter, .rows = rows});
+  const Tensor two = s_.f32_rows(s_.unit, 2);
+  linear(s_.on, {.x = quarter, .w = &w.out4, .out = two, .rows = rows});
+  keep_log_prob(s_.on, {.x = two, .out = s_.column(s_.score, Dtype::f32), .rows = rows});
+  s_.count(rows, static_cast<double>(d) * d + d * (d / 2) + (d / 2) * (d / 4) + 2.0 * (d / 4));
+}
+
+// The paper's untrained gate: LayerNorm, D -> D/2, GELU, its mean over all tokens beside it, D/2, GELU, 2,
+// "keep" second.
+void PruneSteps::score_paper_gate() {
+  const PaperGate& w = s_.paper_gate(run_.prune.seed);
+  const int d = s_.config().dim;
+  const Ragged rows = s_.rows();
+  const Tensor a = s_.act_rows(s_.narrow[0], d), b = s_.act_rows(s_.narrow[1], d),
+               half = s_.act_rows(s_.wide, d / 2);
+  const std::vector<float>& one = w.norm.gamma;
+  layer_norm(s_.on, {.x = s_.x(),
+                     .gamma = vector_view(one.data(), Dtype::f32, d),
+                     .beta = vector_view(w.norm.beta.data(), Dtype::f32, d),
+                     .eps = 1e-5f,
+                     .out = a,
+                     .rows = rows});
+  linear(s_.on, {.x = a, .w = &w.local, .act = Activation::gelu_erf, .out = b, .rows = rows});
+  global_half(s_.on, {.x = b, .alive = s_.alive_or_none(), .special = 0, .rows = rows});
+  linear(s_.on, {.x = b, .w = &w.head0, .act = Activation::gelu_erf, .out = half, .rows = rows});
+  const Tensor two = s_.f32_rows(s_.unit, 2);
+  linear(s_.on, {.x = half, .w = &w.head1, .out = two, .rows = rows});
+  keep_log_prob(s_.on, {.x = two, .out = s_.column(s_.score, Dtype::f32), .rows = rows});
+  s_.count(rows, static_cast<double>(d) * (d / 2) + d * (d / 2) + 2.0 * (d / 2));
+}
+
+void PruneSteps::score_custom(int block) {
+  const Ragged rows = s_.rows();
+  const int d = s_.config().dim;
+  std::vector<int32_t> patch;
+  for (int i = 0; i < s_.batch; ++i) {
+    patch.clear();
+    for (int r = rows.begin(i); r < rows.end(i); ++r)
+      patch.push_back(std::max(0, s_.now().patch.as<int32_t>()[r]) - 1);
+    const int64_t first = rows.begin(i);
+    run_.prune.score(i, block, rows.length(i), d, s_.now().x.as<float>() + first * d, patch.data(),
+                     s_.score.as<float>() + first);
+  }
+}
+
+// Fills the per-picture rule of a single prune from the budgets.
+void PruneSteps::rule_by_budget(SelectArgs& how) {
+  // The paper's L2 and gate scorers let CLS compete for a place that it has anyway, and count it.
+  const bool special_competes = method_ == PruneMethod::paper_l2 || method_ == PruneMethod::paper_dynamicvit;
+  constexpr SelectMode kModes[] = {SelectMode::top_k, SelectMode::threshold, SelectMode::quantile,
+                                   SelectMode::mass};
+  how.mode = kModes[static_cast<int>(run_.prune.rule)];
+  how.special_competes = special_competes && how.mode == SelectMode::top_k;
+  for (int i = 0; i < s_.batch; ++i) {
+    const size_t n = static_cast<size_t>(i);
+    const PruneBudget& b = budget(i);
+    const int pool = s_.patches[n] + (special_competes ? s_.special() : 0);
+    s_.counts[n] = std::max(rate_count(pool, drawn_rate(i)), special_competes ? 1 : b.floor);
+    s_.thresholds[n] = static_cast<float>(b.threshold);
+    s_.masses[n] = run_.prune.rule == KeepRule::quantile ? 1.0 - b.threshold : b.mass;
+    s_.floors[n] = b.floor;
+  }
+  how.count = s_.counts.data();
+  how.threshold = s_.thresholds.data();
+  how.mass = s_.masses.data();
+  how.floor = s_.floors.data();
+}
+
+void PruneSteps::before_block(int block) {
+  const int stage = prune_stage(block, s_.config().layers);
+  if (method_ != PruneMethod::dynamicvit || stage < 0) return;
+  for (int i = 0; i < s_.batch; ++i) {
+    const size_t n = static_cast<size_t>(i);
+    s_.counts[n] = dynamicvit_count(s_.patches[n], budget(i).keep, stage);
+  }
+  score_predictor(stage);
+  drop({.mode = SelectMode::top_k, .count = s_.counts.data()}, false, block);
+}
+
+void PruneSteps::choose_queries(int, const Tensor& v) {
+  row_norm(s_.on, {.x = v, .out = s_.column(s_.weight, Dtype::f32), .rows = s_.rows()});
+  s_.count(s_.rows(), s_.config().dim);
+  score_first_row(1.0f, s_.column(s_.weight, Dtype::f32));
+  for (int i = 0; i < s_.batch; ++i) s_.samples[static_cast<size_t>(i)] = s_.patches[static_cast<size_t>(i)];
+  // In a full grid the result goes to `role` first: `alive` is an input.
+  const Tensor marks = layout_ == Layout::padded ? s_.column(s_.role, Dtype::u8) : Tensor{};
+  select(s_.on, {.score = s_.column(s_.score, Dtype::f32),
+                 .alive = s_.alive_or_none(),
+                 .rows = s_.rows(),
+                 .special = s_.special(),
+                 .mode = SelectMode::ats,
+                 .samples = s_.samples.data(),
+                 .kept = s_.column(s_.kept, Dtype::i32),
+                 .kept_offsets = s_.next().offsets.as<int32_t>(),
+                 .alive_out = marks});
+  for (int i = 0; i < s_.batch; ++i)
+    s_.live[static_cast<size_t>(i)] = s_.next_rows().length(i) - s_.special();
+}
+
+void PruneSteps::mark_queries(int block, const Tensor& v) {
+  choose_queries(block, v);
+  std::memcpy(s_.alive.as(), s_.role.as(), static_cast<size_t>(s_.rows().rows()));
+  settle(block);
+}
+
+void PruneSteps::after_attention(int block, const Tensor& k) {
+  if (method_ == PruneMethod::tome) merge_tome(block, k);
+  if (method_ == PruneMethod::diffrate) merge_diffrate(block);
+  if (!is_evit(method_) || prune_stage(block, s_.config().layers) < 0) return;
+  for (int i = 0; i < s_.batch; ++i)
+    s_.counts[static_cast<size_t>(i)] = evit_count(s_.live[static_cast<size_t>(i)], budget(i).keep);
+  score_first_row(static_cast<float>(s_.config().heads), {});
+  const bool fuse = method_ == PruneMethod::evit;
+  drop({.mode = SelectMode::top_k, .count = s_.counts.data(), .append = fuse ? 1 : 0}, fuse, block);
+}
+
+void PruneSteps::after_block(int block) {
+  if (run_.prune.after_block) return run_hook(block);
+  if (!prunes_once(method_) || block != run_.prune.after - 1) return;
+  const Tensor score = s_.column(s_.score, Dtype::f32), weight = s_.column(s_.weight, Dtype::f32);
+  SelectArgs how;
+  rule_by_budget(how);
+  const float heads = static_cast<float>(s_.config().heads);
+  switch (method_) {
+    case PruneMethod::threshold_l2:
+    case PruneMethod::paper_l2:
+      row_norm(s_.on, {.x = s_.x(), .out = score, .rows = s_.rows()});
+      s_.count(s_.rows(), s_.config().dim);
+      break;
+    case PruneMethod::paper_dynamicvit:
+      score_paper_gate();
+      break;
+    case PruneMethod::paper_evit:
+      score_first_row(heads, {});
+      break;
+    case PruneMethod::paper_ats:  // its "value norm" is the norm of the block's output
+      row_norm(s_.on, {.x = s_.x(), .out = weight, .rows = s_.rows()});
+      s_.count(s_.rows(), s_.config().dim);
+      score_first_row(heads, weight);
+      break;
+    default:
+      score_custom(block + 1);
+  }
+  drop(how, false, block);
+}
+
+// Chooses, then moves (packed layouts) or marks (full grid).
+void PruneSteps::drop(SelectArgs how, bool fuse, int block) {
+  how.score = s_.column(s_.score, Dtype::f32);
+  how.alive = s_.alive_or_none();
+  how.rows = s_.rows();
+  how.special = s_.special();
+  how.kept = s_.column(s_.kept, Dtype::i32);
+  how.kept_offsets = s_.next().offsets.as<int32_t>();
+  if (layout_ == Layout::padded) how.alive_out = s_.column(s_.role, Dtype::u8);
+  select(s_.on, how);
+  for (int i = 0; i < s_.batch; ++i)
+    s_.live[static_cast<size_t>(i)] = s_.next_rows().length(i) - s_.special();
+
+  if (layout_ == Layout::padded) {
+    if (fuse) place_fused(how);
+    std::memcpy(s_.alive.as(), s_.role.as(), static_cast<size_t>(s_.rows().rows()));
+    if (fuse)
+      for (int i = 0; i < s_.batch; ++i)
+        if (how.kept.as<int32_t>()[s_.next_rows().end(i) - 1] < 0)
+          s_.alive.as<uint8_t>()[s_.rows().begin(i) + s_.special() + s_.patches[static_cast<size_t>(i)] +
+                                 fused_] = 1;
+    if (fuse) ++fused_;
+  } else {
+    const Ragged from = s_.rows();
+    const Tensor x = s_.x();
+    s_.gather_rows(s_.kept.as<int32_t>());
+    if (fuse)
+      fuse_dropped(s_.on, {.x = x,
+                           .score = how.score,
+                           .alive = how.alive,
+                           .kept = how.kept,
+                           .from = from,
+                           .to = s_.rows(),
+                           .special = s_.special(),
+                           .out = s_.x()});
+  }
+  settle(block);
+}
+
+// Full grid: the fused token of each picture is made in the other set, then takes its slot behind the
+// patches.
+void PruneSteps::place_fused(const SelectArgs& chosen) {
+  const size_t d = static_cast<size_t>(s_.config().dim);
+  const Ragged to = s_.next_rows();
+  fuse_dropped(s_.on, {.x = s_.x(),
+                       .score = chosen.score,
+                       .alive = chosen.alive,
+                       .kept = chosen.kept,
+                       .from = s_.rows(),
+                       .to = to,
+                       .special = s_.special(),
+                       .out = s_.f32_rows(s_.next().x, s_.config().dim)});
+  for (int i = 0; i < s_.batch; ++i) {
+    const int last = to.end(i) - 1;
+    if (chosen.kept.as<int32_t>()[last] >= 0) continue;
+    const int slot = s_.rows().begin(i) + s_.special() + s_.patches[static_cast<size_t>(i)] + fused_;
+    std::memcpy(s_.now().x.as<float>() + static_cast<size_t>(slot) * d,
+                s_.next().x.as<float>() + static_cast<size_t>(last) * d, d * 4);
+  }
+}
+
+void PruneSteps::settle(int block) {
+  if (layout_ == Layout::padded_max) pad_to_longest();
+  s_.refresh_key_bias();
+  if (run_.trace) trace_stage(block);
+}
+
+// Every picture gets as many rows as the longest one; the extra rows are zeros that nobody sees.
+void PruneSteps::pad_to_longest() {
+  const Ragged from = s_.rows();
+  int longest = 0, n = 0;
+  for (int i = 0; i < s_.batch; ++i) longest = std::max(longest, from.length(i));
+  int32_t* index = s_.into.as<int32_t>();
+  int32_t* to = s_.next().offsets.as<int32_t>();
+  uint8_t* alive = s_.alive.as<uint8_t>();
+  for (int i = 0; i < s_.batch; ++i) {
+    to[i] = n;
+    for (int j = 0; j < longest; ++j, ++n) {
+      const bool lives = j < from.length(i);
+      index[n] = lives ? from.begin(i) + j : -1;
+      alive[n] = lives;
+    }
+  }
+  to[s_.batch] = n;
+  s_.gather_rows(index);
+  if (s_.sized)  // log(1): a padding row has no weight of its own, the mask hides it
+    for (int r = 0; r < n; ++r)
+      if (!alive[r]) s_.now().size.as<float>()[r] = 1.0f;
+}
+
+void PruneSteps::run_hook(int block) {
+  const Ragged rows = s_.rows();
+  const int n = rows.rows();
+  std::vector<int32_t> patch(static_cast<size_t>(n));
+  for (int r = 0; r < n; ++r)
+    patch[static_cast<size_t>(r)] = std::max(0, s_.now().patch.as<int32_t>()[r]) - 1;
+  uint8_t* keep = s_.role.as<uint8_t>();
+  std::memset(keep, 1, static_cast<size_t>(n));
+  run_.prune.after_block({.block = block,
+                          .batch = s_.batch,
+                          .dim = s_.config().dim,
+                          .special = s_.special(),
+                          .offsets = rows.offsets,
+                          .patch = patch.data(),
+                          .tokens = s_.now().x.as<float>()},
+                         keep);
+  int32_t* kept = s_.kept.as<int32_t>();
+  int32_t* to = s_.next().offsets.as<int32_t>();
+  int m = 0;
+  for (int i = 0; i < s_.batch; ++i) {
+    to[i] = m;
+    int special = 0;
+    for (int r = rows.begin(i); r < rows.end(i); ++r) {
+      if (!keep[r]) continue;
+      kept[m++] = r;
+      special += s_.now().patch.as<int32_t>()[r] < 0;
+    }
+    s_.live[static_cast<size_t>(i)] =
+        m - to[i] - s_.special();  // with special rows gone this may be negative: counts add up
+  }
+  to[s_.batch] = m;
+  if (m == n) return;
+  s_.gather_rows(kept);
+  if (run_.trace) trace_stage(block);
+}
+
+void PruneSteps::trace_stage(int block) {
+  VitTrace& t = *run_.trace;
+  t.stages.push_back(fmt::format("block {}", block));
+  auto& images = t.patch_to.emplace_back(static_cast<size_t>(s_.batch));
+  const Ragged rows = s_.rows();
+  std::vector<uint8_t> present;
+  for (int i = 0; i < s_.batch; ++i) {
+    present.assign(static_cast<size_t>(s_.patches[static_cast<size_t>(i)]), 0);
+    for (int r = rows.begin(i); r < rows.end(i); ++r) {
+      const int p = s_.now().patch.as<int32_t>()[r];
+      if (p > 0 && (!s_.masked || s_.alive.as<uint8_t>()[r])) present[static_cast<size_t>(p - 1)] = 1;
+    }
+    auto& to = images[static_cast<size_t>(i)];
+    for (int q = s_.rep_begin[static_cast<size_t>(i)]; q < s_.rep_begin[static_cast<size_t>(i) + 1]; ++q) {
+      int& rep = s_.rep[static_cast<size_t>(q)];
+      if (rep >= 0 && !present[static_cast<size_t>(rep)]) rep = -1;
+      to.push_back(rep + 1);
+    }
+  }
+}
+
+}  // namespace hedgerow
