@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+// What every op means: plain scalar loops in double, one function per op. The only oracle of the tests; it
+// shares no code with the backends and is never fast.
+//
+// Each takes the op's own args (offsets in host memory) and returns the result instead of writing it, live
+// rows packed.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "hedgerow/kernels/kernels.h"
+
+namespace hedgerow::reference {
+
+// args.w is not looked at: w is row-major [n, k] as the backend would see it (rounded to bf16 where the op's
+// dtype is).
+std::vector<double> linear(const LinearArgs& args, const float* w, const float* bias, int n, int k);
+std::vector<double> layer_norm(const LayerNormArgs& args);
+
+struct Attended {
+  std::vector<double> out;        // [q rows, heads, head_dim]
+  std::vector<double> first_row;  // [kv rows, heads]; rows of sequences without a query are 0
+};
+Attended attention(const AttentionArgs& args);
+
+std::vector<double> patchify(const PatchifyArgs& args);
+std::vector<double> gather(const GatherArgs& args);
+std::vector<double> scatter(
+    const ScatterArgs& args);  // all extents[0] rows of out: its present content, then the rows
+
+std::vector<double> row_norm(const RowNormArgs& args);
+std::vector<double> head_score(const HeadScoreArgs& args);
+
+struct Selected {
+  std::vector<int32_t> kept, offsets;
+  std::vector<uint8_t> alive;  // [rows]
+};
+Selected select(const SelectArgs& args);
+
+std::vector<double> fuse_dropped(
+    const FuseDroppedArgs& args);  // out's live rows: present content where left alone
+std::vector<double> global_half(const GlobalHalfArgs& args);  // x's live rows
+std::vector<double> keep_log_prob(const KeepLogProbArgs& args);
+std::vector<double> unit_row(const UnitRowArgs& args);
+
+struct Matched {
+  std::vector<int32_t> best;
+  std::vector<double> similarity;
+};
+Matched match(const MatchArgs& args);
+
+struct Merged {
+  std::vector<double> out, out_size;
+};
+Merged merge(const MergeArgs& args);
+
+}  // namespace hedgerow::reference
