@@ -60,7 +60,9 @@ Selected select(const SelectArgs& a) {
     for (int j = a.rows.begin(s); j < a.rows.end(s); ++j) {
       if (j - a.rows.begin(s) < a.special) {
         result.alive[j] = 1;
-      } else if (!a.alive || a.alive.as<uint8_t>()[j]) {
+        if (!a.special_competes) continue;
+      }
+      if (!a.alive || a.alive.as<uint8_t>()[j]) {
         score.push_back(a.score.as<float>()[j]);
         row.push_back(j);
       }
@@ -103,12 +105,13 @@ Selected select(const SelectArgs& a) {
     for (size_t i = 0; i < m && static_cast<size_t>(std::count(chosen.begin(), chosen.end(), 1)) < floor; ++i)
       chosen[i] = 1;
 
+    bool dropped = false;
     for (size_t i = 0; i < m; ++i)
       if (chosen[i]) result.alive[row[order[i]]] = 1;
+    for (int j : row) dropped |= !result.alive[j];
     for (int j = a.rows.begin(s); j < a.rows.end(s); ++j)
       if (result.alive[j]) result.kept.push_back(j);
-    if (a.append && std::count(chosen.begin(), chosen.end(), 1) < static_cast<int64_t>(m))
-      result.kept.push_back(-1);
+    if (a.append && dropped) result.kept.push_back(-1);
     result.offsets.push_back(static_cast<int32_t>(result.kept.size()));
   }
   return result;

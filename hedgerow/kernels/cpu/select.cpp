@@ -144,7 +144,9 @@ int select_sequence(const SelectArgs& a, int sequence, int32_t* kept, void* scra
   int written = 0;
   for (int i = 0; i < length; ++i)
     if (keep[i]) kept[written++] = first + i;
-  if (a.append && count < m) kept[written++] = -1;
+  bool dropped = false;
+  for (int i = count; i < m; ++i) dropped |= !keep[index_of(keys[i])];
+  if (a.append && dropped) kept[written++] = -1;
   if (a.alive_out) std::memcpy(a.alive_out.as<uint8_t>() + first, keep, static_cast<size_t>(length));
   return written;
 }
