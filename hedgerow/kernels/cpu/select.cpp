@@ -135,7 +135,7 @@ int select_sequence(const SelectArgs& a, int sequence, int32_t* kept, void* scra
 
   int m = 0;
   for (int i = a.special_competes ? 0 : special; i < length; ++i)
-    if (!alive || alive[i]) keys[m++] = key_of(score[i], i);
+    if (i < special || !alive || alive[i]) keys[m++] = key_of(score[i], i);
   const int count = choose(a, sequence, score, keys, m, weight);
   std::memset(keep, 1, static_cast<size_t>(special));
   std::memset(keep + special, 0, static_cast<size_t>(length - special));
