@@ -59,6 +59,8 @@ class Buffer {
  public:
   Buffer() = default;
   explicit Buffer(size_t bytes);
+  // Takes over memory that came from elsewhere (a device); `release` gives it back.
+  Buffer(void* data, size_t bytes, void (*release)(void*)) : data_(data), bytes_(bytes), release_(release) {}
   ~Buffer();
   Buffer(Buffer&& other) noexcept;
   Buffer& operator=(Buffer&& other) noexcept;
@@ -75,6 +77,7 @@ class Buffer {
  private:
   void* data_ = nullptr;
   size_t bytes_ = 0;
+  void (*release_)(void*) = nullptr;  // null: free()
 };
 
 // bfloat16 <-> float, round to nearest even; NaN stays NaN. Plain bits, so that every backend and test agrees.
