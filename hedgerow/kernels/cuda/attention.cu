@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+// Chooses and queues the attention kernel, and holds the two plain ones: f32 (for checks) and the first query's
+// probabilities (for methods that score tokens by the class token's attention).
+#include "hedgerow/kernels/cuda/attention_mma.cuh"
+#include "hedgerow/kernels/cuda/attention_wgmma.cuh"
+#include "hedgerow/kernels/cuda/launch.h"
+#include "hedgerow/kernels/cuda/ops.h"
+
+namespace hedgerow::cuda {
+namespace {
+
+// One warp per query row and head; keys 32 at a time, a lane each, then the values with a lane per few dims.
+template <int D>
+__global__ void __launch_bounds__(128) attention_f32(const __grid_constant__ AttentionParams p) {
+  __shared__ float q_row[4][D];
+  wait_for_previous();
+  let_next_start();
+  const int sequence = blockIdx.z, head = blockIdx.y, warp = threadIdx.x >> 5, lane = threadIdx.x & 31;
+  const int q_begin = p.q_offsets[sequence], queries = p.q_offsets[sequence + 1] - q_begin;
+  const int kv_begin = p.kv_offsets[sequence], keys = p.kv_offsets[sequence + 1] - kv_begin;
+  for (int row = blockIdx.x * 4 + warp; row < queries; row += gridDim.x * 4) {
+    const int64_t from = p.q_index ? p.q_index[q_begin + row] : q_begin + row;
+    const float* const q = static_cast<const float*>(p.q) + from * p.q_row + head * p.q_head;
+    __syncwarp();
+    for (int d = lane; d < D; d += 32) q_row[warp][d] = q[d];
+    __syncwarp();
+    float top = -kInf, sum = 0, out[D / 32] = {};
+    for (int j = 0; j < keys; j += 32) {
+      float s = -kInf;
+      const float b = j + lane < keys ? (p.bias ? p.bias[kv_begin + j + lane] : 0.0f) : -kInf;
+      if (b != -kInf) {
+        const float* const k = static_cast<const float*>(p.k) + static_cast<int64_t>(kv_begin + j + lane) * p.k_row +
+                               head * p.k_head;
+        float dot = 0;
+        for (int d = 0; d < D; ++d) dot = fmaf(q_row[warp][d], k[d], dot);
+        s = dot * p.scale + b;
+      }
+      const float risen = fmaxf(top, warp_max(s));
+      if (risen == -kInf && !isnan(warp_sum(s == s ? 0.0f : s))) continue;
+      const float factor = expf(top - risen), w = b == -kInf ? 0.0f : expf(s - risen);
+      top = risen;
+      sum = sum * factor + warp_sum(w);
+      for (float& o : out) o *= factor;
+      for (int i = 0; i < 32 && j + i < keys; ++i) {
+        const float wi = __shfl_sync(0xffffffffu, w, i);
+        if (__shfl_sync(0xffffffffu, b, i) == -kInf) continue;
+        const float* const v = static_cast<const float*>(p.v) + static_cast<int64_t>(kv_begin + j + i) * p.v_row +
+                               head * p.v_head;
+        for (int d = 0; d < D / 32; ++d) out[d] = fmaf(wi, v[d * 32 + lane], out[d]);
+      }
+    }
+    float* const to = static_cast<float*>(p.out) + static_cast<int64_t>(q_begin + row) * p.out_row + head * p.out_head;
+    const float inverse = sum == 0 ? 0.0f : 1.0f / sum;
+    for (int d = 0; d < D / 32; ++d) to[d * 32 + lane] = out[d] * inverse;
+  }
+}
+
+// One block per sequence and head: logits of query 0 against all keys, eight lanes a key, then the softmax over them.
+template <class T>
+__global__ void __launch_bounds__(256) first_row(const __grid_constant__ AttentionParams p, int head_dim) {
+  __shared__ float q_row[128], slots[8];
+  wait_for_previous();
+  let_next_start();
+  const int sequence = blockIdx.y, head = blockIdx.x, thread = threadIdx.x, part = thread & 7;
+  const int q_begin = p.q_offsets[sequence], queries = p.q_offsets[sequence + 1] - q_begin;
+  const int kv_begin = p.kv_offsets[sequence], keys = p.kv_offsets[sequence + 1] - kv_begin;
+  float* const out = p.first_row + static_cast<int64_t>(kv_begin) * p.heads + head;
+  if (queries <= 0) {
+    for (int j = thread; j < keys; j += 256) out[static_cast<int64_t>(j) * p.heads] = 0;
+    return;
+  }
+  const int64_t from = p.q_index ? p.q_index[q_begin] : q_begin;
+  const T* const q = static_cast<const T*>(p.q) + from * p.q_row + head * p.q_head;
+  if (thread < head_dim) q_row[thread] = to_float(q[thread]);
+  __syncthreads();
+  constexpr int kPer = 16 / sizeof(T);
+  float top = -kInf;
+  for (int j0 = 0; j0 < keys; j0 += 32) {
+    const int j = j0 + (thread >> 3);
+    float dot = 0;
+    if (j < keys) {
+      const T* const k = static_cast<const T*>(p.k) + static_cast<int64_t>(kv_begin + j) * p.k_row + head * p.k_head;
+      for (int d = part * kPer; d < head_dim; d += 8 * kPer) {
+        const int4 chunk = *reinterpret_cast<const int4*>(k + d);
+        const T* const x = reinterpret_cast<const T*>(&chunk);
+#pragma unroll
+        for (int e = 0; e < kPer; ++e) dot = fmaf(q_row[d + e], to_float(x[e]), dot);
+      }
+    }
+    dot += __shfl_xor_sync(0xffffffffu, dot, 1);
+    dot += __shfl_xor_sync(0xffffffffu, dot, 2);
+    dot += __shfl_xor_sync(0xffffffffu, dot, 4);
+    if (j < keys && part == 0) {
+      const float b = p.bias ? p.bias[kv_begin + j] : 0.0f;
+      const float s = b == -kInf ? b : fmaf(dot, p.scale_log2, b * kLog2e);
+      out[static_cast<int64_t>(j) * p.heads] = s;
+      top = fmaxf(top, s);
+    }
+  }
+  top = warp_max(top);
+  if ((thread & 31) == 0) slots[thread >> 5] = top;
+  __syncthreads();
+  for (int w = 0; w < 8; ++w) top = fmaxf(top, slots[w]);
+  const float base = top == -kInf ? 0.0f : top;
+  float sum = 0;
+  for (int j = thread; j < keys; j += 256) {
+    const float w = exp2f(out[static_cast<int64_t>(j) * p.heads] - base);
+    out[static_cast<int64_t>(j) * p.heads] = w;
+    sum += w;
+  }
+  sum = block_sum(sum, slots);
+  const float inverse = sum == 0 ? 0.0f : 1.0f / sum;
+  for (int j = thread; j < keys; j += 256) out[static_cast<int64_t>(j) * p.heads] *= inverse;
+}
+
+int blocks_for(int rows, int per_block) { return (rows + per_block - 1) / per_block; }
+
+template <class T, int D, int WARPS, bool BIAS>
+cudaError_t queue_mma(cudaStream_t stream, const AttentionArgs& a, const AttentionParams& p) {
+  constexpr size_t kMost = attention_mma_shared(D, WARPS, true);
+  const size_t shared = attention_mma_shared(D, WARPS, a.kv_rows.max_len > kMmaKeys);
+  const dim3 grid(blocks_for(a.q_rows.max_len, 16 * WARPS), p.heads, a.q_rows.batch);
+  return launch<attention_mma<T, D, WARPS, BIAS>, kMost>(stream, {grid, WARPS * 32, shared}, p);
+}
+
+template <class T, int D, bool BIAS>
+cudaError_t choose_warps(cudaStream_t stream, const AttentionArgs& a, const AttentionParams& p) {
+  if (a.q_rows.max_len <= 16) return queue_mma<T, D, 1, BIAS>(stream, a, p);
+  if (a.q_rows.max_len <= 32) return queue_mma<T, D, 2, BIAS>(stream, a, p);
+  return queue_mma<T, D, 4, BIAS>(stream, a, p);
+}
+
+template <class T, int GROUPS, bool BIAS>
+cudaError_t queue_groups(cudaStream_t stream, const AttentionArgs& a, const AttentionParams& p, const CUtensorMap& k_map,
+                         const CUtensorMap& v_map) {
+  constexpr size_t kShared = attention_wgmma_shared(GROUPS);
+  const dim3 grid(blocks_for(a.q_rows.max_len, 64 * GROUPS), p.heads, a.q_rows.batch);
+  return launch<attention_wgmma<T, GROUPS, BIAS>, kShared>(stream, {grid, GROUPS * 128, kShared}, k_map, v_map, p);
+}
+
+template <class T, bool BIAS>
+cudaError_t choose_kernel(cudaStream_t stream, const AttentionArgs& a, const AttentionParams& p, AttentionKernel kernel) {
+  const int head_dim = static_cast<int>(a.q.extents[2]);
+  if (kernel == AttentionKernel::automatic) {
+    const int64_t two_group_blocks = static_cast<int64_t>(blocks_for(a.q_rows.max_len, 128)) * p.heads * a.q_rows.batch;
+    if (!device().hopper() || head_dim != 64 || a.kv_rows.max_len <= 64) {
+      kernel = AttentionKernel::mma;
+    } else {
+      kernel = two_group_blocks < 2 * device().multiprocessors ? AttentionKernel::one_group : AttentionKernel::two_groups;
+    }
+  }
+  if (kernel != AttentionKernel::mma && head_dim == 64 && device().hopper()) {
+    CUtensorMap k_map, v_map;
+    if (heads_map(k_map, a.kv.k, kRingKeys) && heads_map(v_map, a.kv.v, kRingKeys)) {
+      return kernel == AttentionKernel::one_group ? queue_groups<T, 1, BIAS>(stream, a, p, k_map, v_map)
+                                                  : queue_groups<T, 2, BIAS>(stream, a, p, k_map, v_map);
+    }
+  }
+  switch (head_dim) {
+    case 32: return choose_warps<T, 32, BIAS>(stream, a, p);
+    case 64: return choose_warps<T, 64, BIAS>(stream, a, p);
+    default: return choose_warps<T, 128, BIAS>(stream, a, p);
+  }
+}
+
+template <class T>
+cudaError_t queue(cudaStream_t stream, const AttentionArgs& a, const AttentionParams& p, AttentionKernel kernel) {
+  const int head_dim = static_cast<int>(a.q.extents[2]);
+  cudaError_t e;
+  if constexpr (std::is_same_v<T, float>) {
+    const Shape shape{dim3(blocks_for(a.q_rows.max_len, 4), p.heads, a.q_rows.batch), 128};
+    e = head_dim == 32   ? launch<attention_f32<32>>(stream, shape, p)
+        : head_dim == 64 ? launch<attention_f32<64>>(stream, shape, p)
+                         : launch<attention_f32<128>>(stream, shape, p);
+  } else {
+    e = p.bias ? choose_kernel<T, true>(stream, a, p, kernel) : choose_kernel<T, false>(stream, a, p, kernel);
+  }
+  if (e != cudaSuccess || !p.first_row) return e;
+  return launch<first_row<T>>(stream, {dim3(p.heads, a.kv_rows.batch), 256}, p, head_dim);
+}
+
+}  // namespace
+
+cudaError_t attention(cudaStream_t stream, const AttentionArgs& a, AttentionKernel kernel) {
+  AttentionParams p = {};
+  p.q = a.q.data, p.k = a.kv.k.data, p.v = a.kv.v.data, p.out = a.out.data;
+  p.q_offsets = a.q_rows.offsets, p.kv_offsets = a.kv_rows.offsets;
+  p.q_index = a.q_index.as<const int32_t>(), p.bias = a.key_bias.as<const float>(), p.first_row = a.first_row.as<float>();
+  p.q_row = a.q.strides[0], p.q_head = a.q.strides[1];
+  p.k_row = a.kv.k.strides[0], p.k_head = a.kv.k.strides[1];
+  p.v_row = a.kv.v.strides[0], p.v_head = a.kv.v.strides[1];
+  p.out_row = a.out.strides[0], p.out_head = a.out.strides[1];
+  p.heads = static_cast<int>(a.q.extents[1]);
+  p.scale = a.scale, p.scale_log2 = a.scale * kLog2e;
+  if (a.q_rows.batch == 0 || a.q_rows.max_len == 0) return cudaSuccess;
+  switch (a.q.dtype) {
+    case Dtype::f16: return queue<f16>(stream, a, p, kernel);
+    case Dtype::bf16: return queue<bf16>(stream, a, p, kernel);
+    default: return queue<float>(stream, a, p, kernel);
+  }
+}
+
+}  // namespace hedgerow::cuda

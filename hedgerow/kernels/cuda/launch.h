@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+// Host side of every kernel: what the device is, how a kernel is queued, and the maps that the copy engine reads.
+#pragma once
+
+#include <cuda.h>
+#include <cuda_runtime.h>
+
+#include <cstdint>
+#include <utility>
+
+#include "hedgerow/core/tensor.h"
+
+namespace hedgerow::cuda {
+
+struct Device {
+  int major = 0, multiprocessors = 0;
+  bool hopper() const { return major == 9; }
+};
+// Of the current device, asked once. major 0: no device.
+const Device& device();
+
+struct Shape {
+  dim3 grid, block;
+  size_t shared = 0;
+  int cluster = 1;  // blocks per cluster along x
+};
+
+// Queues the kernel so that it may be launched while the one before it ends (it waits by itself: wait_for_previous()).
+// `kMost`: the most shared memory this kernel is ever given.
+template <auto kKernel, size_t kMost = 0, class... Args>
+cudaError_t launch(cudaStream_t stream, const Shape& shape, Args&&... args) {
+  if constexpr (kMost > 48 * 1024) {
+    static const cudaError_t raised =
+        cudaFuncSetAttribute(kKernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(kMost));
+    if (raised != cudaSuccess) return raised;
+  }
+  cudaLaunchAttribute attributes[2] = {};
+  cudaLaunchConfig_t config = {};
+  config.gridDim = shape.grid;
+  config.blockDim = shape.block;
+  config.dynamicSmemBytes = shape.shared;
+  config.stream = stream;
+  config.attrs = attributes;
+  if (device().major >= 9) {
+    attributes[config.numAttrs].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attributes[config.numAttrs++].val.programmaticStreamSerializationAllowed = 1;
+    if (shape.cluster > 1) {
+      attributes[config.numAttrs].id = cudaLaunchAttributeClusterDimension;
+      attributes[config.numAttrs].val.clusterDim = {static_cast<unsigned>(shape.cluster), 1, 1};
+      ++config.numAttrs;
+    }
+  }
+  return cudaLaunchKernelEx(&config, kKernel, std::forward<Args>(args)...);
+}
+
+// A map of 16-bit values for boxes of 64 values by `box_rows` rows, 128-byte swizzle. False where the strides or the
+// address do not allow one.
+bool matrix_map(CUtensorMap& map, Dtype dtype, const void* data, int64_t rows, int64_t cols, int64_t row_stride,
+                int box_rows);
+// The same for one head of [rows, heads, 64].
+bool heads_map(CUtensorMap& map, const Tensor& t, int box_rows);
+
+}  // namespace hedgerow::cuda

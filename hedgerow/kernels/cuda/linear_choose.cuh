@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which tile shape computes a product: chosen on the host from capacities alone, so that a captured graph serves every
+// row count. Included once per 16-bit type, which keeps the two compilations apart.
+#pragma once
+
+#include "hedgerow/kernels/cuda/launch.h"
+#include "hedgerow/kernels/cuda/linear_plain.cuh"
+#include "hedgerow/kernels/cuda/linear_wgmma.cuh"
+#include "hedgerow/kernels/cuda/ops.h"
+
+namespace hedgerow::cuda {
+
+template <class T, int ACTIVATION>
+cudaError_t queue_plain(cudaStream_t stream, const LinearArgs& a, const LinearParams& p) {
+  const dim3 grid((p.n + 63) / 64, (a.rows.row_capacity + 63) / 64);
+  return launch<linear_plain<T, ACTIVATION>>(stream, {grid, 256}, a.x.as<const T>(), a.x.strides[0],
+                                             a.w->data.as<const T>(), p);
+}
+
+template <class T, int ACTIVATION, int GROUPS, int N, int STAGES, bool SPLIT>
+cudaError_t queue_tiles(cudaStream_t stream, const LinearArgs& a, const LinearParams& p, int ranks) {
+  using Tile = LinearShape<GROUPS, N, STAGES, SPLIT>;
+  CUtensorMap x_map, w_map;
+  if (!matrix_map(x_map, a.x.dtype, a.x.data, a.rows.row_capacity, p.k, a.x.strides[0], Tile::kRows) ||
+      !matrix_map(w_map, a.w->dtype, a.w->data.as(), p.n, p.k, p.k, N)) {
+    return queue_plain<T, ACTIVATION>(stream, a, p);
+  }
+  const int tiles = ((a.rows.row_capacity + Tile::kRows - 1) / Tile::kRows) * ((p.n + N - 1) / N);
+  Shape shape;
+  shape.block = Tile::kThreads;
+  shape.shared = Tile::kShared;
+  shape.cluster = ranks;
+  const int room = device().multiprocessors * Tile::kPerMultiprocessor;
+  shape.grid = SPLIT ? tiles * ranks : tiles < room ? tiles : room;
+  return launch<linear_wgmma<T, ACTIVATION, GROUPS, N, STAGES, SPLIT>, Tile::kShared>(stream, shape, x_map, w_map, p);
+}
+
+template <class T, int ACTIVATION>
+cudaError_t queue_linear(cudaStream_t stream, const LinearArgs& a, const LinearParams& p, LinearPlan plan) {
+  switch (plan.tile) {
+    case LinearTile::rows128_cols256: return queue_tiles<T, ACTIVATION, 2, 256, 4, false>(stream, a, p, 1);
+    case LinearTile::rows128_cols192: return queue_tiles<T, ACTIVATION, 2, 192, 5, false>(stream, a, p, 1);
+    case LinearTile::rows128_cols128: return queue_tiles<T, ACTIVATION, 2, 128, 3, false>(stream, a, p, 1);
+    case LinearTile::split_64x64: return queue_tiles<T, ACTIVATION, 1, 64, 6, true>(stream, a, p, plan.split);
+    case LinearTile::split_128x64: return queue_tiles<T, ACTIVATION, 2, 64, 6, true>(stream, a, p, plan.split);
+    case LinearTile::split_128x128: return queue_tiles<T, ACTIVATION, 2, 128, 5, true>(stream, a, p, plan.split);
+    default: return queue_plain<T, ACTIVATION>(stream, a, p);
+  }
+}
+
+template <class T>
+cudaError_t queue_linear(cudaStream_t stream, const LinearArgs& a, const LinearParams& p, LinearPlan plan) {
+  switch (a.act) {
+    case Activation::none: return queue_linear<T, 0>(stream, a, p, plan);
+    case Activation::gelu_erf: return queue_linear<T, 1>(stream, a, p, plan);
+    default: return queue_linear<T, 2>(stream, a, p, plan);
+  }
+}
+
+}  // namespace hedgerow::cuda

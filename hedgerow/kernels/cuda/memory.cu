@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "hedgerow/kernels/cuda/memory.h"
+
+#include <cuda_fp16.h>
+
+#include <string>
+
+#include "hedgerow/core/error.h"
+
+namespace hedgerow::cuda {
+
+void check(cudaError_t result, const char* doing) {
+  if (result == cudaSuccess) return;
+  throw Error(std::string("CUDA: ") + doing + ": " + cudaGetErrorString(result));
+}
+
+Buffer device_buffer(size_t bytes) {
+  if (bytes == 0) return {};
+  void* p = nullptr;
+  const cudaError_t e = cudaMalloc(&p, bytes);
+  if (e != cudaSuccess) {
+    cudaGetLastError();  // a failed allocation must not fail the next call
+    size_t free = 0, total = 0;
+    cudaMemGetInfo(&free, &total);
+    throw Error("CUDA: wanted " + std::to_string(bytes) + " bytes of device memory, " + std::to_string(free) + " of " +
+                std::to_string(total) + " are free: " + cudaGetErrorString(e));
+  }
+  Buffer buffer(p, bytes, [](void* q) { cudaFree(q); });
+  check(cudaMemset(p, 0, bytes), "clearing memory");
+  return buffer;
+}
+
+void copy_to_device(void* to, const void* from, size_t bytes) {
+  check(cudaMemcpy(to, from, bytes, cudaMemcpyHostToDevice), "copying to the device");
+}
+void copy_from_device(void* to, const void* from, size_t bytes) {
+  check(cudaMemcpy(to, from, bytes, cudaMemcpyDeviceToHost), "copying from the device");
+}
+
+uint16_t f32_to_f16(float f) {
+  const __half h = __float2half_rn(f);
+  uint16_t bits;
+  __builtin_memcpy(&bits, &h, 2);
+  return bits;
+}
+
+}  // namespace hedgerow::cuda

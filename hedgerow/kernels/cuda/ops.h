@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every op of the contract as a call that queues kernels on a stream and returns at once. The table in cuda.cu wraps
+// these; tests and benchmarks may call them directly. Pointers inside the args (offsets, index arrays, per-sequence
+// arrays) are device pointers.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include "hedgerow/kernels/kernels.h"
+
+namespace hedgerow::cuda {
+
+// Which kernel computes attention; `automatic` chooses by head_dim, device and the length bound.
+enum class AttentionKernel : uint8_t { automatic, mma, one_group, two_groups };
+
+cudaError_t attention(cudaStream_t stream, const AttentionArgs& args, AttentionKernel kernel = AttentionKernel::automatic);
+
+// How a product is cut up; `automatic` chooses by capacity and shape. split_*: a cluster of `split` blocks (1, 2, 4 or 8)
+// shares a tile, each with its part of k.
+enum class LinearTile : uint8_t {
+  automatic, plain, rows128_cols256, rows128_cols192, rows128_cols128, split_64x64, split_128x64, split_128x128
+};
+struct LinearPlan {
+  LinearTile tile = LinearTile::automatic;
+  int split = 1;
+};
+// The residual may be f32 or the dtype of x; so may `out`.
+cudaError_t linear(cudaStream_t stream, const LinearArgs& args, LinearPlan plan = {});
+LinearPlan linear_plan(int row_capacity, int n, int k);
+
+// Weights for linear(): row-major in `dtype`, the bias padded with zeros. Throws Error when memory is out.
+PackedLinear pack_linear(const float* w, const float* bias, int n, int k, Dtype dtype);
+
+// Rows may be f32, f16 or bf16 on either side.
+cudaError_t layer_norm(cudaStream_t stream, const LayerNormArgs& args);
+// `images` is a device array of device pointers; heights and widths are device arrays.
+cudaError_t patchify(cudaStream_t stream, const PatchifyArgs& args);
+cudaError_t gather(cudaStream_t stream, const GatherArgs& args);    // also 16-bit rows
+cudaError_t scatter(cudaStream_t stream, const ScatterArgs& args);  // also 16-bit rows
+cudaError_t row_norm(cudaStream_t stream, const RowNormArgs& args);
+cudaError_t head_score(cudaStream_t stream, const HeadScoreArgs& args);
+cudaError_t keep_log_prob(cudaStream_t stream, const KeepLogProbArgs& args);
+cudaError_t unit_row(cudaStream_t stream, const UnitRowArgs& args);
+
+}  // namespace hedgerow::cuda

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+// Products: every tile shape and split, row counts around the tile edges, all epilogues, rows that are not there.
+#include "hedgerow/kernels/reference.h"
+#include "tests/cuda/twin.h"
+
+namespace hedgerow::cuda::test {
+namespace {
+
+struct Case {
+  Dtype dtype, out_dtype, residual_dtype;
+  int n, k, rows, spare;
+  LinearPlan plan;
+  Activation act;
+  bool residual;
+};
+
+void run(const Case& c, const std::string& name) {
+  Batch rows({c.rows / 3, 0, c.rows - c.rows / 3}, c.spare);
+  Twin x(c.dtype, static_cast<size_t>(rows.capacity()) * c.k), out(c.out_dtype, static_cast<size_t>(rows.capacity()) * c.n);
+  Twin residual(c.residual_dtype, static_cast<size_t>(rows.capacity()) * c.n);
+  x.random(1);
+  for (size_t i = static_cast<size_t>(c.rows) * c.k; i < x.count; ++i) x.set(i, kNan);
+  x.push(), residual.random(2);
+  std::vector<float> w(static_cast<size_t>(c.n) * c.k), bias(c.n);
+  const Rng rng{9, 9};
+  for (size_t i = 0; i < w.size(); ++i) {
+    w[i] = static_cast<float>(rng.normal(i)) / std::sqrt(static_cast<float>(c.k));
+    if (c.dtype != Dtype::f32) w[i] = widen(narrow(w[i], c.dtype), c.dtype);
+  }
+  for (int i = 0; i < c.n; ++i) bias[i] = static_cast<float>(rng.normal(i + 100000000));
+  const PackedLinear packed = pack_linear(w.data(), bias.data(), c.n, c.k, c.dtype);
+  auto args = [&](bool on) {
+    LinearArgs a;
+    a.x = matrix_view(x.at(on), c.dtype, rows.capacity(), c.k);
+    a.w = &packed, a.act = c.act;
+    if (c.residual) a.residual = matrix_view(residual.at(on), c.residual_dtype, rows.capacity(), c.n);
+    a.out = matrix_view(out.at(on), c.out_dtype, rows.capacity(), c.n);
+    a.rows = rows.view(on);
+    return a;
+  };
+  const std::vector<double> want = reference::linear(args(false), w.data(), bias.data(), c.n, c.k);
+  std::vector<unsigned char> before;
+  for (int repeat = 0; repeat < 2; ++repeat) {
+    out.fill(kNan);
+    queued(linear(nullptr, args(true), c.plan), name);
+    out.pull();
+    if (repeat == 0) before = out.host;
+  }
+  tally.check(before == out.host, name + ": two runs differ");
+  const double bound = c.out_dtype == Dtype::f32 ? 5e-5 : c.out_dtype == Dtype::f16 ? 4e-3 : 3.2e-2;
+  close(out, want, bound, name);
+  untouched(out, static_cast<size_t>(c.rows) * c.n, name);
+}
+
+}  // namespace
+
+void test_linear() {
+  const char* tiles[] = {"automatic", "plain", "128x256", "128x192", "128x128", "split 64x64", "split 128x64", "split 128x128"};
+  for (Dtype dtype : {Dtype::f16, Dtype::bf16}) {
+    for (int tile = 0; tile < 8; ++tile) {
+      for (int split : {1, 2, 4}) {
+        if (split > 1 && tile < 5) continue;
+        for (int rows : {1, 64, 130, 300}) {
+          for (int variant = 0; variant < 4; ++variant) {
+            Case c{dtype, variant & 1 ? dtype : Dtype::f32, variant == 2 ? Dtype::f32 : dtype, 0, 0, rows, rows + 100,
+                   {static_cast<LinearTile>(tile), split}, variant == 1 ? Activation::gelu_erf : Activation::none,
+                   variant >= 2};
+            c.n = rows == 64 ? 1000 : 384, c.k = rows == 130 ? 584 : 256;
+            run(c, std::string("linear ") + name_of(dtype) + " " + tiles[tile] + " split " + std::to_string(split) + " rows " +
+                       std::to_string(rows) + " variant " + std::to_string(variant));
+          }
+        }
+      }
+    }
+    run({dtype, Dtype::f32, Dtype::f32, 2, 48, 33, 5, {}, Activation::none, false}, "linear two outputs");
+    run({dtype, dtype, dtype, 192, 64, 20000, 100, {}, Activation::gelu_tanh, false}, "linear many rows");
+  }
+  run({Dtype::f32, Dtype::f32, Dtype::f32, 100, 75, 77, 9, {}, Activation::gelu_erf, true}, "linear f32");
+}
+
+}  // namespace hedgerow::cuda::test
