@@ -24,21 +24,22 @@ namespace hedgerow {
 // What replaces the checkpoint's own preprocessing. Unset: as the checkpoint has it.
 struct PreprocessOverrides {
   std::optional<std::vector<float>> mean, std;  // 3 each
-  std::optional<int> resize;                    // shorter side before the crop
-  std::optional<std::string> crop;              // "center", "none" (resize to the square)
-  std::optional<std::string> interpolation;     // "bicubic", "bilinear", "nearest", ...
+  std::optional<int> resize;                    // the shorter side before the crop, in pixels, or
+  std::optional<double> crop_pct;               // the crop's share of it, or
+  bool squash = false;                          // no crop: both sides become the resolution
+  std::optional<Interpolation> interpolation;
 };
 
 struct ModelOptions {
-  std::string kernels;     // a backend's name; empty: HEDGEROW_KERNELS, else the best that runs here
+  std::string kernels;       // a backend's name; empty: HEDGEROW_KERNELS, else the best that runs here
   Dtype dtype = Dtype::f32;  // f32 or bf16
-  int image_size = 0;      // resolution; 0: the checkpoint's
+  int image_size = 0;        // resolution; 0: the checkpoint's
   PreprocessOverrides overrides;
 };
 
 // Const after loading.
 struct ClassifierModel {
-  std::string path, lineage, dtype_in_file;
+  std::string path, architecture, lineage, dtype_in_file;
   VitConfig config;
   int64_t parameter_count = 0;
   bool has_predictors = false;
@@ -49,12 +50,14 @@ struct ClassifierModel {
   std::vector<std::string> notes;        // what loading had to decide, worth showing
   std::shared_ptr<const VitWeights> weights;
 
-  int image_size = 0;                                 // the resolution pictures get unless they ask for another
-  std::string label(int index) const;                 // its name, or "class 7"
-  Preprocess preprocess_for(int size) const;          // `size` pixels a side; Error unless it is a multiple of the patch
+  int image_size = 0;                  // the resolution pictures get unless they ask for another
+  std::string label(int index) const;  // its name, or "class 7"
+  Preprocess preprocess_for(
+      int size) const;  // `size` pixels a side; Error unless it is a multiple of the patch
 };
 
-std::shared_ptr<const ClassifierModel> load_classifier_model(const std::string& path, const ModelOptions& options = {});
+std::shared_ptr<const ClassifierModel> load_classifier_model(const std::string& path,
+                                                             const ModelOptions& options = {});
 
 // One picture: a file, or pixels in memory (which must outlive the call).
 struct PictureRequest {
@@ -62,15 +65,15 @@ struct PictureRequest {
   const uint8_t* rgb = nullptr;  // [height, width, 3]: resized, cropped and normalised as a file would be
   const float* chw = nullptr;    // [3, height, width]: normalised by the caller, sides multiples of the patch
   int width = 0, height = 0;
-  int size = 0;                             // resolution; 0: the model's. Not with chw
-  std::optional<double> keep, threshold;    // instead of the batch's
+  int size = 0;                           // resolution; 0: the model's. Not with chw
+  std::optional<double> keep, threshold;  // instead of the batch's
 };
 
 // A picture ready for the network, or the reason why it is not.
 struct PreparedPicture {
   std::string path, error;
-  std::vector<float> pixels;     // empty when the caller's chw is used
-  const float* chw = nullptr;    // pixels.data() or the caller's
+  std::vector<float> pixels;   // empty when the caller's chw is used
+  const float* chw = nullptr;  // pixels.data() or the caller's
   int width = 0, height = 0;
   std::optional<double> keep, threshold;
 };
@@ -81,10 +84,10 @@ PreparedPicture prepare(const ClassifierModel& model, const PictureRequest& requ
 struct ClassifierOptions {
   Prune prune;
   Layout layout = Layout::ragged;
-  int batch = 8;      // pictures a forward
+  int batch = 8;  // pictures a forward
   int threads = 1;
-  int top = 5;        // labels a result
-  int max_size = 0;   // largest resolution a picture may ask for; 0: the model's
+  int top = 5;       // labels a result
+  int max_size = 0;  // largest resolution a picture may ask for; 0: the model's
 };
 
 struct TopClass {
@@ -93,12 +96,13 @@ struct TopClass {
 };
 
 struct Classification {
-  std::string path, error;      // error: empty, or why there is no result
-  std::vector<TopClass> top;    // best first; equal logits: lower index first
-  std::vector<float> logits;    // [classes]
-  std::vector<int32_t> kept;    // [layers]: rows leaving each block, special rows counted
-  double macs = 0;              // multiply-adds executed
+  std::string path, error;    // error: empty, or why there is no result
+  std::vector<TopClass> top;  // best first; equal logits: lower index first
+  std::vector<float> logits;  // [classes]
+  std::vector<int32_t> kept;  // [layers]: rows leaving each block, special rows counted
+  double macs = 0;            // multiply-adds executed
   int grid_rows = 0, grid_columns = 0;
+  int place = -1;  // which image of the batch it was: the index into a trace
 };
 
 class Classifier {
@@ -110,10 +114,13 @@ class Classifier {
   const ClassifierModel& model() const { return *model_; }
   const ClassifierOptions& options() const { return options_; }
 
-  // Everything: decode, resize, run, in the order given. `trace`, if any, holds one batch only: at most options.batch pictures.
-  std::vector<Classification> classify(const std::vector<PictureRequest>& requests, VitTrace* trace = nullptr);
+  // Everything: decode, resize, run, in the order given. `trace`, if any, holds one batch only: at most
+  // options.batch pictures.
+  std::vector<Classification> classify(const std::vector<PictureRequest>& requests,
+                                       VitTrace* trace = nullptr);
 
-  // The two halves of classify(), for callers with a pipeline of their own. `prepare_all` uses this classifier's threads.
+  // The two halves of classify(), for callers with a pipeline of their own. `prepare_all` uses this
+  // classifier's threads.
   std::vector<PreparedPicture> prepare_all(const std::vector<PictureRequest>& requests);
   std::vector<Classification> run(const std::vector<PreparedPicture>& pictures, VitTrace* trace = nullptr);
 

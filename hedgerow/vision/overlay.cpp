@@ -108,6 +108,22 @@ int own_rows(const std::vector<int32_t>& patch_to) {
 
 }  // namespace
 
+Picture picture_seen(const Picture& picture, Preprocess how) {
+  for (int c = 0; c < 3; ++c) {
+    how.mean[c] = 0;
+    how.std[c] = 1;
+  }
+  const std::vector<float> chw = preprocess(picture, how);
+  Picture out;
+  out.width = how.width;
+  out.height = how.height;
+  out.rgb.resize(chw.size());
+  const size_t plane = chw.size() / 3;
+  for (size_t i = 0; i < plane; ++i)
+    for (size_t c = 0; c < 3; ++c) out.rgb[3 * i + c] = static_cast<uint8_t>(chw[c * plane + i] * 255 + 0.5f);
+  return out;
+}
+
 int overlay_cell(int grid_columns) {
   return std::clamp((kPanelSide + grid_columns / 2) / std::max(grid_columns, 1), 4, 77);
 }

@@ -8,9 +8,13 @@
 #include <vector>
 
 #include "hedgerow/io/image.h"
+#include "hedgerow/vision/preprocess.h"
 #include "hedgerow/vision/vit.h"
 
 namespace hedgerow {
+
+// What the network sees of a picture, before the normalisation.
+Picture picture_seen(const Picture& picture, Preprocess how);
 
 // Pixels of one patch in the panels of a grid, so that every panel is about the same size.
 int overlay_cell(int grid_columns);

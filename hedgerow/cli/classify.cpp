@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: Apache-2.0
+// hedgerow classify: pictures to labels.
+#include <fmt/format.h>
+
+#include <atomic>
+#include <csignal>
+#include <cstdio>
+#include <filesystem>
+#include <memory>
+#include <set>
+
+#include "hedgerow/cli/commands.h"
+#include "hedgerow/cli/flags.h"
+#include "hedgerow/cli/inputs.h"
+#include "hedgerow/cli/output.h"
+#include "hedgerow/core/clock.h"
+#include "hedgerow/core/error.h"
+#include "hedgerow/vision/overlay.h"
+
+namespace hedgerow::cli {
+namespace {
+
+std::atomic<bool> interrupted{false};
+
+// The first Ctrl-C ends the run after the batch at hand; a second one kills.
+void watch_interrupt() {
+  struct sigaction action = {};
+  action.sa_handler = [](int) { interrupted.store(true); };
+  action.sa_flags = SA_RESETHAND;
+  sigaction(SIGINT, &action, nullptr);
+}
+
+struct ClassifyFlags {
+  ModelFlags model;
+  PruneFlags prune;
+  std::vector<std::string> paths;
+  std::string requests, labels, overlay;
+  int batch = 8, threads = default_threads(), top = 5;
+  bool json = false, logits = false, kept = false;
+};
+
+struct Tally {
+  int done = 0, skipped = 0, judged = 0, right = 0, right5 = 0;
+  double forward_s = 0, macs = 0, rows = 0;
+};
+
+// Overlay files are named after the pictures; two of the same name get a number.
+class OverlayNames {
+ public:
+  explicit OverlayNames(const std::string& folder) : folder_(folder) {
+    std::error_code fault;
+    std::filesystem::create_directories(folder, fault);
+    require(!fault && std::filesystem::is_directory(folder, fault),
+            "--overlay: " + folder + " is not a folder that can be made");
+  }
+  std::string next(const std::string& picture) {
+    const std::string stem = std::filesystem::path(picture).stem().string();
+    std::string name = stem;
+    for (int n = 2; !used_.insert(name).second; ++n) name = fmt::format("{}-{}", stem, n);
+    return (std::filesystem::path(folder_) / (name + ".png")).string();
+  }
+
+ private:
+  std::string folder_;
+  std::set<std::string> used_;
+};
+
+class Run {
+ public:
+  Run(const ClassifyFlags& flags, std::vector<PictureRequest> requests, const Prune& prune)
+      : flags_(flags), requests_(std::move(requests)) {
+    if (!flags.overlay.empty()) overlays_ = std::make_unique<OverlayNames>(flags.overlay);
+    const auto model = load_classifier_model(flags.model.model, flags.model.options());
+    for (const std::string& note : model->notes) fmt::print(stderr, "hedgerow: note: {}\n", note);
+    if (!flags.labels.empty()) labels_ = Labels(flags.labels, model->config.classes);
+    ClassifierOptions options;
+    options.prune = prune;
+    options.layout = flags.prune.layout_value();
+    options.batch = flags.batch;
+    options.threads = flags.threads;
+    options.top = flags.top;
+    // Only what can be used sizes the buffers; a request for an impossible size is skipped when its turn
+    // comes.
+    for (const PictureRequest& r : requests_)
+      if (r.size % model->config.patch == 0) options.max_size = std::max(options.max_size, r.size);
+    options.max_size = std::max(options.max_size, model->image_size);
+    classifier_ = std::make_unique<Classifier>(model, options);
+  }
+
+  void go(Outcome& outcome) {
+    watch_interrupt();
+    const double begin = now_s();
+    {
+      Progress progress(requests_.size(), true);
+      for (size_t at = 0; at < requests_.size() && !interrupted; at += static_cast<size_t>(flags_.batch)) {
+        progress.show(at);
+        one_batch(at, std::min(requests_.size(), at + static_cast<size_t>(flags_.batch)), outcome);
+      }
+    }
+    summary(now_s() - begin);
+    if (interrupted)
+      fmt::print(stderr, "hedgerow: interrupted: {} of {} pictures done\n", tally_.done, requests_.size());
+    const bool all = tally_.done == static_cast<int>(requests_.size());
+    outcome.exit_code = all ? kAllDone : tally_.done > 0 ? kSomeSkipped : kNothingDone;
+  }
+
+ private:
+  void one_batch(size_t begin, size_t end, Outcome& outcome) {
+    const std::vector<PictureRequest> requests(requests_.begin() + begin, requests_.begin() + end);
+    const bool traced = overlays_ || flags_.kept;
+    VitTrace trace;
+    const auto prepared = classifier_->prepare_all(requests);
+    const double start = now_s();
+    const auto results = classifier_->run(prepared, traced ? &trace : nullptr);
+    tally_.forward_s += now_s() - start;
+    for (size_t i = 0; i < results.size(); ++i) {
+      const Classification& r = results[i];
+      if (!r.error.empty()) {
+        ++tally_.skipped;
+        fmt::print(stderr, "hedgerow: skipped: {}\n", r.error);
+        continue;
+      }
+      show(r, requests[i], trace);
+      outcome.did_something = true;
+    }
+    require(std::fflush(stdout) == 0, "standard output: cannot be written");
+  }
+
+  void show(const Classification& r, const PictureRequest& request, const VitTrace& trace) {
+    const int truth = labels_.empty() ? -1 : labels_.find(r.path);
+    if (overlays_) write_overlay(r, request, trace);
+    const ShownFields fields{flags_.logits, truth, flags_.kept ? &trace : nullptr};
+    const std::string shown =
+        flags_.json ? as_json(r, classifier_->model(), fields) : as_text(r, classifier_->model(), fields);
+    std::fwrite(shown.data(), 1, shown.size(), stdout);
+    ++tally_.done;
+    tally_.macs += r.macs;
+    if (truth < 0) return;
+    ++tally_.judged;
+    const auto best = top_classes(r.logits.data(), static_cast<int>(r.logits.size()), 5);
+    tally_.right += best[0].index == truth;
+    tally_.right5 +=
+        std::any_of(best.begin(), best.end(), [truth](const TopClass& t) { return t.index == truth; });
+  }
+
+  void write_overlay(const Classification& r, const PictureRequest& request, const VitTrace& trace) {
+    const ClassifierModel& model = classifier_->model();
+    const int cell = overlay_cell(r.grid_columns);
+    // The same crop that the network saw, at the size of the panels.
+    Preprocess how = model.preprocess_for(request.size > 0 ? request.size : model.image_size);
+    how = at_size(how, r.grid_columns * cell, r.grid_rows * cell);
+    const Picture shown = picture_seen(read_picture(request.path), how);
+    const std::string caption =
+        r.top.empty() ? "" : fmt::format("{:.0f}% {}", 100 * r.top[0].p, model.label(r.top[0].index));
+    write_png_whole(overlays_->next(r.path),
+                    draw_overlay(shown, r.grid_rows, r.grid_columns, cell, trace, r.place, caption));
+  }
+
+  void summary(double elapsed_s) const {
+    if (tally_.done == 0) return;
+    FILE* out = flags_.json ? stderr : stdout;
+    const double n = tally_.done;
+    if (tally_.judged > 0)
+      fmt::print(out, "top-1 {:.2f} %, top-5 {:.2f} % of {} pictures with a label\n",
+                 100.0 * tally_.right / tally_.judged, 100.0 * tally_.right5 / tally_.judged, tally_.judged);
+    fmt::print(out,
+               "{} pictures in {:.2f} s: {:.1f} pictures/s, {:.1f} without reading them; {:.3g} G "
+               "multiply-adds each ({}, {}, {} threads)\n",
+               tally_.done, elapsed_s, n / elapsed_s, n / tally_.forward_s, tally_.macs / n * 1e-9,
+               classifier_->model().backend->name, name_of(classifier_->model().dtype), flags_.threads);
+    if (tally_.skipped > 0) fmt::print(out, "{} pictures skipped\n", tally_.skipped);
+  }
+
+  const ClassifyFlags& flags_;
+  std::vector<PictureRequest> requests_;
+  std::unique_ptr<OverlayNames> overlays_;
+  Labels labels_;
+  std::unique_ptr<Classifier> classifier_;
+  Tally tally_;
+};
+
+void classify(const CLI::App& command, const ClassifyFlags& flags, Outcome& outcome) {
+  std::vector<PictureRequest> requests = find_pictures(flags.paths);
+  bool thresholds = false, keeps = false;
+  if (!flags.requests.empty()) {
+    for (PictureRequest& r : read_requests(flags.requests)) {
+      thresholds |= r.threshold.has_value();
+      keeps |= r.keep.has_value();
+      require(r.threshold || command.count("--threshold") > 0 || !thresholds,
+              flags.requests + ": some pictures have a threshold, others none: give --threshold for those");
+      requests.push_back(std::move(r));
+    }
+  }
+  const Prune prune = flags.prune.prune(command, thresholds);
+  require(!thresholds || (prune.method == PruneMethod::threshold_l2 && prune.rule == KeepRule::threshold),
+          flags.requests + ": a threshold per picture is for --prune threshold-l2 without another rule");
+  require(!keeps || (has_keep_rate(prune.method) && prune.rule == KeepRule::rate),
+          flags.requests + ": a keep rate per picture is for a --prune that has one");
+  require(!requests.empty(), flags.paths.empty() && flags.requests.empty()
+                                 ? "classify: wanted pictures, folders, lists or --requests, found none"
+                                 : "classify: no JPEG or PNG pictures found in what was given");
+  Run(flags, std::move(requests), prune).go(outcome);
+}
+
+}  // namespace
+
+Command add_classify(CLI::App& app) {
+  auto flags = std::make_shared<ClassifyFlags>();
+  app.add_option("PATH", flags->paths,
+                 "JPEG and PNG files, folders, lists (@FILE or FILE.txt, one path a line)");
+  app.add_option("--requests", flags->requests,
+                 "JSON lines with path, and keep, threshold, size of that picture");
+  app.add_option("--batch", flags->batch, "pictures a forward pass")
+      ->check(CLI::Range(1, 4096))
+      ->capture_default_str();
+  app.add_option("--threads", flags->threads, "threads")->check(CLI::Range(1, 256))->capture_default_str();
+  const char* shown = "Output";
+  app.add_option("--top", flags->top, "labels a picture")
+      ->check(CLI::Range(1, 1000000))
+      ->capture_default_str()
+      ->group(shown);
+  app.add_option("--labels", flags->labels, "CSV of file name and class index: adds top-1 and top-5")
+      ->group(shown);
+  app.add_flag("--json", flags->json, "one JSON object a picture")->group(shown);
+  app.add_flag("--logits", flags->logits, "with --json: all logits")->group(shown);
+  app.add_flag("--kept", flags->kept, "with --json: the patches that live after each stage")->group(shown);
+  app.add_option("--overlay", flags->overlay, "folder for one PNG a picture: what lived after each stage")
+      ->group(shown);
+  flags->model.add_to(app);
+  flags->prune.add_to(app);
+  return [&app, flags](Outcome& outcome) {
+    require(flags->json || (!flags->logits && !flags->kept), "--logits, --kept: shown with --json only");
+    classify(app, *flags, outcome);
+  };
+}
+
+}  // namespace hedgerow::cli

@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "hedgerow/cli/flags.h"
+
+#include <fmt/format.h>
+
+#include <charconv>
+#include <cmath>
+#include <thread>
+
+#include "hedgerow/core/error.h"
+
+namespace hedgerow::cli {
+namespace {
+
+bool parse_number(std::string_view text, double* value) {
+  const auto [end, fault] = std::from_chars(text.data(), text.data() + text.size(), *value);
+  return fault == std::errc() && end == text.data() + text.size() && std::isfinite(*value);
+}
+
+std::string method_names() {
+  std::string names;
+  for (const PruneMethod m : all_prune_methods())
+    names += (names.empty() ? "" : ", ") + std::string(name_of(m));
+  return names;
+}
+
+bool prunes_once(PruneMethod m) {
+  return m == PruneMethod::threshold_l2 || m == PruneMethod::paper_l2 || m == PruneMethod::paper_dynamicvit ||
+         m == PruneMethod::paper_evit || m == PruneMethod::paper_ats;
+}
+
+bool is_paper(PruneMethod m) { return prunes_once(m) && m != PruneMethod::threshold_l2; }
+
+}  // namespace
+
+int default_threads() { return std::clamp(static_cast<int>(std::thread::hardware_concurrency()), 1, 256); }
+
+bool has_keep_rate(PruneMethod m) {
+  return prunes_once(m) || m == PruneMethod::dynamicvit || m == PruneMethod::evit ||
+         m == PruneMethod::evit_unfused;
+}
+
+void parse_keep(const std::string& text, const std::string& where, PruneBudget* budget) {
+  const size_t colon = text.find(':');
+  double low = 0, high = 0;
+  const bool good =
+      parse_number(std::string_view(text).substr(0, colon), &low) && low > 0 && low <= 1 &&
+      (colon == std::string::npos ||
+       (parse_number(std::string_view(text).substr(colon + 1), &high) && high >= low && high <= 1));
+  require(good, fmt::format("{}: wanted a rate above 0 and at most 1, or a range as in 0.3:0.7, found '{}'",
+                            where, text));
+  budget->keep = low;
+  budget->keep_max = high > low ? high : 0;
+}
+
+Dtype parse_dtype(const std::string& text) {
+  if (text == "f32") return Dtype::f32;
+  if (text == "bf16") return Dtype::bf16;
+  throw Error(fmt::format("dtype: wanted f32 or bf16, found '{}'", text));
+}
+
+Layout parse_layout(const std::string& text) {
+  if (text == "ragged") return Layout::ragged;
+  if (text == "padded") return Layout::padded;
+  if (text == "padded-max") return Layout::padded_max;
+  throw Error(fmt::format("layout: wanted ragged, padded or padded-max, found '{}'", text));
+}
+
+const char* name_of(Layout layout) {
+  return layout == Layout::ragged ? "ragged" : layout == Layout::padded ? "padded" : "padded-max";
+}
+
+void ModelFlags::add_to(CLI::App& command) {
+  command.add_option("--model", model, "folder, .safetensors file, name, or random:deit-tiny and the like")
+      ->capture_default_str()
+      ->group("Model");
+  command.add_option("--dtype", dtype, "arithmetic of the matrix products")
+      ->check(CLI::IsMember({"f32", "bf16"}))
+      ->capture_default_str()
+      ->group("Model");
+  command.add_option("--size", size, "resolution; default: the checkpoint's")
+      ->check(CLI::Range(8, 4096))
+      ->group("Model");
+  command.add_option("--mean", mean, "three channel means of pixels in 0 to 1, as in 0.5,0.5,0.5")
+      ->delimiter(',')
+      ->expected(3)
+      ->group("Preprocessing, in place of the checkpoint's");
+  command.add_option("--std", std, "three standard deviations")
+      ->delimiter(',')
+      ->expected(3)
+      ->group("Preprocessing, in place of the checkpoint's");
+  command.add_option("--resize", resize, "shorter side before the crop, in pixels")
+      ->check(CLI::Range(8, 8192))
+      ->group("Preprocessing, in place of the checkpoint's");
+  command
+      .add_option("--crop", crop,
+                  "centre crop: pixels (224), share of the resized side (0.875), or none to squash")
+      ->group("Preprocessing, in place of the checkpoint's");
+  command
+      .add_option("--interpolation", interpolation,
+                  "filter of the resize: nearest, bilinear, bicubic, lanczos")
+      ->group("Preprocessing, in place of the checkpoint's");
+}
+
+ModelOptions ModelFlags::options() const {
+  ModelOptions o;
+  o.dtype = parse_dtype(dtype);
+  o.image_size = size;
+  for (const float v : std) require(std::isfinite(v) && v > 0, "--std: wanted three numbers above 0");
+  for (const float v : mean) require(std::isfinite(v), "--mean: wanted three finite numbers");
+  if (!mean.empty()) o.overrides.mean = mean;
+  if (!std.empty()) o.overrides.std = std;
+  if (resize > 0) o.overrides.resize = resize;
+  if (!interpolation.empty()) o.overrides.interpolation = interpolation_named(interpolation);
+  if (crop == "none") {
+    o.overrides.squash = true;
+    require(resize == 0, "--crop none: squashes to the resolution, so --resize has no meaning");
+  } else if (!crop.empty()) {
+    double value = 0;
+    const bool good = parse_number(crop, &value) && value > 0 && value <= 4096 &&
+                      (value <= 1 || value == std::floor(value));
+    require(good, fmt::format("--crop: wanted pixels, a share up to 1, or none, found '{}'", crop));
+    if (value <= 1) {
+      require(resize == 0, "--crop: wanted pixels beside --resize, found the share " + crop);
+      o.overrides.crop_pct = value;
+    } else {
+      require(size == 0 || size == static_cast<int>(value),
+              fmt::format("--crop: {} pixels, but --size says {}", crop, size));
+      o.image_size = static_cast<int>(value);
+    }
+  }
+  return o;
+}
+
+void PruneFlags::add_to(CLI::App& command) {
+  const char* group = "Pruning";
+  command.add_option("--prune", method, method_names())->capture_default_str()->group(group);
+  command
+      .add_option("--keep", keep,
+                  "share of the patches kept, 0.7 unless given; A:B draws one per picture (paper-*)")
+      ->group(group);
+  command.add_option("--threshold", threshold, "threshold-l2: keep scores of at least this")->group(group);
+  command.add_option("--quantile", quantile, "threshold-l2: keep scores of at least this quantile")
+      ->check(CLI::Range(0.0, 1.0))
+      ->group(group);
+  command.add_option("--mass", mass, "threshold-l2: keep the highest scores that hold this share of the sum")
+      ->check(CLI::Range(0.0, 1.0))
+      ->group(group);
+  command.add_option("--floor", floor, "threshold-l2: keep at least this many patches")
+      ->check(CLI::Range(0, 1 << 20))
+      ->group(group);
+  command.add_option("--merge-r", merge_r, "tome: pairs merged in each block")
+      ->check(CLI::Range(0, 1 << 20))
+      ->capture_default_str()
+      ->group(group);
+  command.add_option("--prune-after", after, "threshold-l2, paper-*: prune after this many blocks")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str()
+      ->group(group);
+  command.add_option("--diffrate", diffrate, "diffrate: which list, as in 'S 2.9'; default by width")
+      ->group(group);
+  command.add_option("--seed", seed, "of what is drawn per picture")->capture_default_str()->group(group);
+  command
+      .add_option(
+          "--layout", layout,
+          "ragged packs the rows that live; padded computes the whole grid; padded-max pads to the longest")
+      ->check(CLI::IsMember({"ragged", "padded", "padded-max"}))
+      ->capture_default_str()
+      ->group(group);
+}
+
+Layout PruneFlags::layout_value() const { return parse_layout(layout); }
+
+Prune PruneFlags::prune(const CLI::App& command, bool per_picture_threshold) const {
+  Prune p;
+  p.method = prune_method(method);
+  const auto given = [&](const char* flag) { return command.count(flag) > 0; };
+  const auto only_for = [&](const char* flag, bool fits, const char* methods) {
+    require(!given(flag) || fits,
+            fmt::format("{}: for --prune {} only, found --prune {}", flag, methods, method));
+  };
+  const bool l2 = p.method == PruneMethod::threshold_l2;
+  only_for("--keep", has_keep_rate(p.method), "threshold-l2, dynamicvit, evit, evit-unfused and paper-*");
+  only_for("--threshold", l2, "threshold-l2");
+  only_for("--quantile", l2, "threshold-l2");
+  only_for("--mass", l2, "threshold-l2");
+  only_for("--floor", l2, "threshold-l2");
+  only_for("--merge-r", p.method == PruneMethod::tome, "tome");
+  only_for("--diffrate", p.method == PruneMethod::diffrate, "diffrate");
+  only_for("--prune-after", prunes_once(p.method), "threshold-l2 and paper-*");
+  const int rules = given("--keep") + given("--threshold") + given("--quantile") + given("--mass");
+  require(rules <= 1,
+          "--keep, --threshold, --quantile, --mass: wanted one of them, found " + std::to_string(rules));
+
+  if (!keep.empty()) parse_keep(keep, "--keep", &p.budget);
+  require(p.budget.keep_max == 0 || is_paper(p.method),
+          "--keep: a range is for --prune paper-* only, found --prune " + method);
+  if (given("--threshold") || per_picture_threshold) p.rule = KeepRule::threshold;
+  if (given("--quantile")) p.rule = KeepRule::quantile;
+  if (given("--mass")) p.rule = KeepRule::mass;
+  require(std::isfinite(threshold), "--threshold: wanted a finite number");
+  p.budget.threshold = given("--quantile") ? quantile : threshold;
+  if (given("--mass")) p.budget.mass = mass;
+  p.budget.floor = floor;
+  p.budget.merge = merge_r;
+  p.after = after;
+  p.rates = diffrate;
+  p.seed = seed;
+  return p;
+}
+
+}  // namespace hedgerow::cli
