@@ -4,7 +4,6 @@
 #include "hedgerow/io/safetensors.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cstring>

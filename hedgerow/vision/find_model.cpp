@@ -2,7 +2,6 @@
 // Where models known by name are looked for.
 #include <dlfcn.h>
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <cstdlib>
 
@@ -42,9 +41,12 @@ std::string find_model(const std::string& name) {
 #ifdef HEDGEROW_SOURCE_MODELS
   places.push_back(HEDGEROW_SOURCE_MODELS);
 #endif
-  for (const std::string& place : places)
+  std::string looked;
+  for (const std::string& place : places) {
     if (is_folder(place + "/" + name)) return place + "/" + name;
-  throw Error(fmt::format("model \"{}\": not a path, and not in {}", name, fmt::join(places, ", ")));
+    looked += (looked.empty() ? "" : ", ") + place;
+  }
+  throw Error(fmt::format("model \"{}\": not a path, and not in {}", name, looked));
 }
 
 }  // namespace hedgerow

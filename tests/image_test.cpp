@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+// Decoded pixels equal Pillow's (tests/data/*.expected), and damaged files end in one line.
+#include "hedgerow/io/image.h"
+
+#include "hedgerow/io/image_formats.h"
+#include "loading.h"
+
+namespace hedgerow {
+namespace {
+
+Picture expected(const std::string& name) {
+  const std::string file = slurp(data_path(name + ".expected"));
+  Picture p;
+  std::memcpy(&p.width, file.data(), 4);
+  std::memcpy(&p.height, file.data() + 4, 4);
+  p.rgb.assign(file.begin() + 8, file.end());
+  return p;
+}
+
+Picture decode(const std::string& file) { return decode_picture(bytes_of(file), file.size(), "p"); }
+
+TEST(Image, EqualsPillow) {
+  int seen = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(data_path(""))) {
+    const std::string name = entry.path().filename();
+    if (!is_picture_name(name) || name == "resize.png") continue;
+    SCOPED_TRACE(name);
+    const Picture want = expected(name), got = read_picture(entry.path());
+    EXPECT_EQ(got.width, want.width);
+    EXPECT_EQ(got.height, want.height);
+    EXPECT_EQ(got.rgb, want.rgb);
+    ++seen;
+  }
+  EXPECT_EQ(seen, 22);
+}
+
+TEST(Image, OrientationTurnsAndMirrors) {
+  Picture p{2, 1, {1, 1, 1, 2, 2, 2}};
+  const int first[9] = {0, 1, 2, 2, 1, 1, 1, 2, 2};
+  for (int o = 1; o <= 8; ++o) {
+    const Picture q = upright(p, o);
+    EXPECT_EQ(q.width, o < 5 ? 2 : 1);
+    EXPECT_EQ(q.rgb[0], first[o]) << o;
+  }
+}
+
+TEST(Image, WritesWhatItReads) {
+  const Folder folder;
+  const Picture p = read_picture(data_path("rgb.png"));
+  write_png(folder.path("out.png"), p);
+  EXPECT_EQ(read_picture(folder.path("out.png")).rgb, p.rgb);
+  EXPECT_ERROR(write_png(folder.path("no/where.png"), p), "cannot be written");
+  EXPECT_ERROR(write_png(folder.path("out.png"), Picture{3, 3, {}}), "needs 27 bytes");
+}
+
+TEST(Image, CutShortIsAnErrorWhereverTheCut) {
+  for (const char* name : {"rgb420.jpg", "progressive.jpg", "cmyk.jpg", "grey.jpg", "rgb.png",
+                           "interlaced.png", "palette.png"}) {
+    const std::string file = slurp(data_path(name));
+    // The last bytes of a JPEG may be padding and its end marker: without them every pixel is still there.
+    for (size_t n = 0; n + 8 < file.size(); ++n) {
+      SCOPED_TRACE(std::string(name) + " " + std::to_string(n));
+      error_of([&] { decode(file.substr(0, n)); });
+    }
+  }
+}
+
+TEST(Image, RefusesFromTheHeader) {
+  std::string png = slurp(data_path("rgb.png"));
+  EXPECT_ERROR(check_picture_size(13378, 13378, "p"), "13378 x 13378 pixels, more than");
+  check_picture_size(13377, 13377, "p");
+  EXPECT_ERROR(check_picture_size(0, 5, "p"), "empty picture");
+  std::string jpeg = slurp(data_path("rgb420.jpg"));
+  const size_t frame = jpeg.find("\xff\xc0");
+  ASSERT_NE(frame, std::string::npos);
+  for (int i = 5; i < 9; ++i) jpeg[frame + i] = '\xff';
+  EXPECT_ERROR(decode(jpeg), "65500");  // libjpeg's own limit on a side
+  for (int i = 5; i < 9; i += 2) jpeg[frame + i] = '\xc0', jpeg[frame + i + 1] = 0;
+  EXPECT_ERROR(decode(jpeg), "49152 x 49152 pixels, more than the 178956970 allowed");
+  for (int i = 5; i < 9; i += 2) jpeg[frame + i] = '\x20';
+  EXPECT_ERROR(decode(jpeg), "cannot be in");
+}
+
+TEST(Image, RefusesOtherFormats) {
+  EXPECT_ERROR(decode(""), "an empty file");
+  EXPECT_ERROR(decode("GIF89a......"), "wanted a JPEG or PNG picture");
+  EXPECT_ERROR(read_picture(data_path("")), "not a regular file");
+  EXPECT_ERROR(read_picture(data_path("absent.png")), "cannot be opened");
+  EXPECT_TRUE(is_picture_name("a/b.JPeG"));
+  EXPECT_FALSE(is_picture_name("png"));
+}
+
+TEST(Image, OrientationOfNonsenseIsOne) {
+  const std::string big("MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0", 22);
+  EXPECT_EQ(exif_orientation(bytes_of(big), big.size()), 6);
+  for (size_t n = 0; n < 20; ++n) EXPECT_EQ(exif_orientation(bytes_of(big), n), 1) << n;
+  std::string far = big;
+  far[4] = '\x7f';
+  EXPECT_EQ(exif_orientation(bytes_of(far), far.size()), 1);
+  std::string nine = big;
+  nine[19] = 9;
+  EXPECT_EQ(exif_orientation(bytes_of(nine), nine.size()), 1);
+}
+
+}  // namespace
+}  // namespace hedgerow
