@@ -44,6 +44,14 @@ PruneSteps::PruneSteps(VitState::Impl& state, const VitRun& run)
   require(p.per_image.empty() || static_cast<int>(p.per_image.size()) == s_.batch,
           fmt::format("prune: per-picture budgets: wanted {}, found {}", s_.batch, p.per_image.size()));
   for (int i = 0; i < s_.batch; ++i) check_budget(budget(i), i);
+  if (!p.imposed.empty()) {
+    require(method_ == PruneMethod::ats, "prune: imposed counts are for ats");
+    require(static_cast<int>(p.imposed.size()) == s_.batch,
+            fmt::format("prune: imposed counts: wanted {} pictures, found {}", s_.batch, p.imposed.size()));
+    for (const auto& rows : p.imposed)
+      require(static_cast<int>(rows.size()) == c.layers,
+              fmt::format("prune: imposed counts: wanted {} blocks, found {}", c.layers, rows.size()));
+  }
   require(!merges(method_) || layout_ != Layout::padded,
           fmt::format("prune {}: merged rows have no place in a full grid; use --layout ragged or padded-max",
                       name_of(method_)));
@@ -222,18 +230,24 @@ void PruneSteps::before_block(int block) {
   drop({.mode = SelectMode::top_k, .count = s_.counts.data()}, false, block);
 }
 
-void PruneSteps::choose_queries(int, const Tensor& v) {
+void PruneSteps::choose_queries(int block, const Tensor& v) {
   row_norm(s_.on, {.x = v, .out = s_.column(s_.weight, Dtype::f32), .rows = s_.rows()});
   s_.count(s_.rows(), s_.config().dim);
   score_first_row(1.0f, s_.column(s_.weight, Dtype::f32));
-  for (int i = 0; i < s_.batch; ++i) s_.samples[static_cast<size_t>(i)] = s_.patches[static_cast<size_t>(i)];
+  const auto& imposed = run_.prune.imposed;
+  for (int i = 0; i < s_.batch; ++i) {
+    const size_t n = static_cast<size_t>(i);
+    s_.samples[n] = s_.patches[n];
+    if (!imposed.empty()) s_.counts[n] = std::max(0, imposed[n][static_cast<size_t>(block)] - s_.special());
+  }
   // In a full grid the result goes to `role` first: `alive` is an input.
   const Tensor marks = layout_ == Layout::padded ? s_.column(s_.role, Dtype::u8) : Tensor{};
   select(s_.on, {.score = s_.column(s_.score, Dtype::f32),
                  .alive = s_.alive_or_none(),
                  .rows = s_.rows(),
                  .special = s_.special(),
-                 .mode = SelectMode::ats,
+                 .mode = imposed.empty() ? SelectMode::ats : SelectMode::top_k,
+                 .count = s_.counts.data(),
                  .samples = s_.samples.data(),
                  .kept = s_.column(s_.kept, Dtype::i32),
                  .kept_offsets = s_.next().offsets.as<int32_t>(),
