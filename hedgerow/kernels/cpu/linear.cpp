@@ -15,6 +15,8 @@ constexpr int64_t kCopyBytes = 512 << 10;
 constexpr int64_t kCopyUnits = kCopyBytes / 4;
 // Longest k that is multiplied in one go; longer ones take several rounds over the same accumulators.
 constexpr int kMaxUnits = static_cast<int>(kCopyUnits / kMaxHeight / kChunk * kChunk);
+// How far ahead in its panel a tile asks for weights: what memory delivers while one line is on its way.
+constexpr int64_t kAheadBytes = 8192;
 constexpr int kAccFloats =
     kMaxHeight * kPanel > kMaxAtOnce * 6 * kPanel ? kMaxHeight* kPanel : kMaxAtOnce * 6 * kPanel;
 
@@ -83,30 +85,48 @@ void copy_rows(float* to, const typename Format::X* x, int64_t stride, int heigh
 // ----------------------------------------------------------------------------------------------------------
 // the end of a tile
 
+// y of vector v of one row, from its accumulator on.
+template <Activation kAct>
+HEDGEROW_INLINE Vec activate(Vec y) {
+  if (kAct == Activation::gelu_erf) return gelu_erf(y);
+  if (kAct == Activation::gelu_tanh) return gelu_tanh(y);
+  return y;
+}
+
+// acc [height][kPanel] -> rows of out, at one panel.
 template <Activation kAct, class Out>
 void finish(const LinearArgs& args, const float* acc, int row, int height, int64_t panel) {
-  const int64_t column = panel * kPanel;
+  const int64_t column = panel * kPanel, left = args.w->n - column;
   const float* bias = args.w->bias.as<float>();
-  for (int r = 0; r < height; ++r, acc += kPanel) {
-    Out* out = args.out.row<Out>(row + r) + column;
-    const float* residual = args.residual ? args.residual.row<float>(row + r) + column : nullptr;
+  Vec add_bias[kVecs];
 #pragma GCC unroll 4
-    for (int v = 0; v < kVecs; ++v) {
-      const int64_t left = args.w->n - column - v * kLanes;
-      if (left <= 0) break;
-      Vec y = load(acc + v * kLanes);
-      if (bias) y = add(y, load(bias + column + v * kLanes));
-      if (kAct == Activation::gelu_erf) y = gelu_erf(y);
-      if (kAct == Activation::gelu_tanh) y = gelu_tanh(y);
-      if (left >= kLanes) {
-        if (residual) y = add(y, load(residual + v * kLanes));
-        store(out + v * kLanes, y);
-      } else {
-        if (residual) y = add(y, load_n(residual + v * kLanes, static_cast<int>(left)));
-        store_n(out + v * kLanes, y, static_cast<int>(left));
+  for (int v = 0; v < kVecs; ++v) add_bias[v] = bias ? load(bias + column + v * kLanes) : set1(-0.0f);
+  Out* out = args.out.row<Out>(row) + column;
+  const int64_t out_stride = args.out.strides[0];
+  const float* residual = args.residual ? args.residual.row<float>(row) + column : nullptr;
+  const int64_t residual_stride = args.residual.strides[0];
+  if (left < kPanel) {
+    for (int r = 0; r < height; ++r, acc += kPanel, out += out_stride)
+      for (int v = 0; v * kLanes < left; ++v) {
+        const int some = static_cast<int>(left - v * kLanes < kLanes ? left - v * kLanes : kLanes);
+        Vec y = activate<kAct>(add(load(acc + v * kLanes), add_bias[v]));
+        if (residual) y = add(y, load_n(residual + r * residual_stride + v * kLanes, some));
+        store_n(out + v * kLanes, y, some);
       }
-    }
+    return;
   }
+  if (residual) {
+    for (int r = 0; r < height; ++r, acc += kPanel, out += out_stride, residual += residual_stride)
+#pragma GCC unroll 4
+      for (int v = 0; v < kVecs; ++v)
+        store(out + v * kLanes,
+              add(activate<kAct>(add(load(acc + v * kLanes), add_bias[v])), load(residual + v * kLanes)));
+    return;
+  }
+  for (int r = 0; r < height; ++r, acc += kPanel, out += out_stride)
+#pragma GCC unroll 4
+    for (int v = 0; v < kVecs; ++v)
+      store(out + v * kLanes, activate<kAct>(add(load(acc + v * kLanes), add_bias[v])));
 }
 
 using FinishFn = void (*)(const LinearArgs&, const float* acc, int row, int height, int64_t panel);
@@ -143,46 +163,78 @@ struct Scratch {
 template <class Format>
 void run(const LinearArgs& args, LinearTile part, Scratch& s) {
   constexpr int kPer = Format::kPairs ? 2 : 1;
+  constexpr int kStepLines = kStep * Format::kUnitBytes / 64;
+  using X = typename Format::X;
   using Table = TileTable<Format, kMaxHeight>;
-  const int k = args.w->k, rows = part.row_end - part.row_begin;
-  const int64_t units = units_of<Format>(k), panel_bytes = units * Format::kUnitBytes;
-  const int64_t padded = (units + kChunk - 1) / kChunk * kChunk;
-  const char* weights = args.w->data.as<char>();
-  const auto* x = args.x.as<typename Format::X>();
+  const int n = args.w->n, k = args.w->k, rows = part.row_end - part.row_begin;
+  const int64_t units = units_of<Format>(k), padded = (units + kChunk - 1) / kChunk * kChunk;
+  const char* weights = args.w->data.template as<char>();
+  const float* bias = args.w->bias.template as<float>();
   const int64_t stride = args.x.strides[0];
   const FinishFn finish_tile = finish_of(args);
   const bool whole = units <= kMaxUnits;
+  const bool at_once_possible =
+      args.act == Activation::none && bias && !(args.residual && args.out.dtype == Dtype::bf16);
+  const Finish direct = !at_once_possible               ? Finish::later
+                        : args.out.dtype == Dtype::bf16 ? Finish::bf16
+                                                        : Finish::f32;
   const Cut groups{rows, parts_of(rows, whole ? kCopyUnits / (padded > 0 ? padded : 1) : kMaxHeight)};
 
+  TileArgs t{};
+  t.acc = s.acc;
+  t.panel_bytes = units * Format::kUnitBytes;
+  t.out_stride = args.out.strides[0] * bytes_of(args.out.dtype);
+  t.residual_stride = args.residual.strides[0];
+  t.next_stride = stride * static_cast<int64_t>(sizeof(X));
   for (int g = 0; g < groups.parts; ++g) {
     const int group = part.row_begin + groups.begin(g), size = part.row_begin + groups.begin(g + 1) - group;
     const Cut tiles{size, parts_of(size, kMaxHeight)};
-    if (whole)
-      for (int t = 0; t < tiles.parts; ++t) {
-        const int begin = tiles.begin(t);
-        copy_rows<Format>(s.copy + begin * padded, x + (group + begin) * stride, stride,
-                          tiles.begin(t + 1) - begin, k);
-      }
-    int at_once = panels_at_once(tiles.begin(1));
+    int at_once = tiles.parts > 1 ? 1 : panels_at_once(size);
     for (int panel = part.panel_begin; panel < part.panel_end; panel += at_once) {
       if (panel + at_once > part.panel_end) at_once = 1;
-      for (int t = 0; t < tiles.parts; ++t) {
-        const int begin = tiles.begin(t), height = tiles.begin(t + 1) - begin;
-        const char* b = weights + panel * panel_bytes;
-        // Only a group of one tile takes several panels at once, so its table entry fits `at_once`.
+      const int64_t column = static_cast<int64_t>(panel) * kPanel;
+      const bool full = n - column >= at_once * kPanel;
+      const char* b = weights + panel * t.panel_bytes;
+      t.out_bytes = full ? at_once * kPanel * bytes_of(args.out.dtype) : 0;
+      t.bias = bias + column;
+      for (int i = 0; i < tiles.parts; ++i) {
+        const int begin = tiles.begin(i), height = tiles.begin(i + 1) - begin, row = group + begin;
         const TileFn multiply = at_once > 1 ? Table::several(height) : Table::one(height);
+        const X* x = args.x.template row<X>(row);
+        t.out = args.out.template row<char>(0) + row * t.out_stride + column * bytes_of(args.out.dtype);
+        t.residual = args.residual ? args.residual.template row<float>(row) + column : nullptr;
+        t.finish = full ? direct : Finish::later;
+        // A panel comes from far away once for all tiles: each tile asks for its share of the next panel. The
+        // first tile has nobody before it, and a lone tile nobody beside it: they run ahead in their own
+        // panel.
+        const bool alone = tiles.parts == 1 || (i == 0 && panel == part.panel_begin);
+        t.ahead_lines = alone ? kStepLines : (kStepLines + tiles.parts - 1) / tiles.parts;
+        t.ahead =
+            alone ? b + kAheadBytes / at_once : b + t.panel_bytes + i * (units / kStep * t.ahead_lines * 64);
+        if (!alone && t.ahead >= b + 2 * t.panel_bytes) t.ahead_lines = 0;
         if (whole) {
-          multiply(s.copy + begin * padded, b, panel_bytes, static_cast<int>(units), s.acc, true);
+          float* copy = s.copy + begin * padded;
+          t.next_x = nullptr;
+          if (panel == part.panel_begin) {
+            copy_rows<Format>(copy, x, stride, height, k);
+            if (row + height < part.row_end) t.next_x = reinterpret_cast<const char*>(x + height * stride);
+          }
+          t.a = copy, t.b = b, t.units = static_cast<int>(units), t.fresh = true;
+          multiply(t);
         } else {
+          t.a = s.copy;
           for (int64_t u = 0; u < units; u += kMaxUnits) {
             const int some = static_cast<int>(units - u < kMaxUnits ? units - u : kMaxUnits);
             const int64_t values = k - u * kPer < some * kPer ? k - u * kPer : some * kPer;
-            copy_rows<Format>(s.copy, x + (group + begin) * stride + u * kPer, stride, height, values);
-            multiply(s.copy, b + u * Format::kUnitBytes, panel_bytes, some, s.acc, u == 0);
+            copy_rows<Format>(s.copy, x + u * kPer, stride, height, values);
+            t.b = b + u * Format::kUnitBytes, t.units = some, t.fresh = u == 0;
+            t.finish = full && u + some == units ? direct : Finish::later;
+            multiply(t);
           }
         }
-        for (int p = 0; p < at_once; ++p)
-          finish_tile(args, s.acc + p * height * kPanel, group + begin, height, panel + p);
+        if (t.finish == Finish::later)
+          for (int p = 0; p < at_once; ++p)
+            finish_tile(args, s.acc + p * height * kPanel, row, height, panel + p);
       }
     }
   }

@@ -38,7 +38,8 @@ inline LinearSplit linear_split(const LinearArgs& args, const Level& level, int 
     return {threads * static_cast<int>(each < 1 ? 1 : each > 8 ? 8 : each), 1};
   }
   // Few rows and a number of panels that does not divide: small equal pieces in both directions.
-  return {static_cast<int>(rows < threads ? rows : threads), panels < 4 * threads ? panels : 4 * threads};
+  const int row_parts = static_cast<int>(rows < threads ? rows : threads), pieces = 4 * threads / row_parts;
+  return {row_parts, panels < pieces ? panels : pieces};
 }
 
 inline int linear_tasks(const LinearArgs& args, const Level& level, int threads) {

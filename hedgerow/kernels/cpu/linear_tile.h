@@ -21,6 +21,7 @@ constexpr int kRegisters = 16, kVecs = 4, kMaxHeight = 2;
 #endif
 constexpr int kPanel = kVecs * kLanes;  // outputs
 constexpr int kChunk = 16;              // units: one cache line of x
+constexpr int kStep = 4;                // units between two requests for weights ahead
 constexpr int kMaxAtOnce = 4;           // panels
 
 // How the weights of a dtype are stored and multiplied. kPairs: bf16 values 2u and 2u+1 make unit u.
@@ -60,33 +61,61 @@ struct Bf16Weights {
 };
 #endif
 
-// acc [P][H][kPanel] (+)= a [units] x b [P panels, `panel_bytes` apart][units]; `fresh`: start from zero.
-using TileFn = void (*)(const float* a, const char* b, int64_t panel_bytes, int units, float* acc,
-                        bool fresh);
+enum class Finish : uint8_t { later, f32, bf16 };
 
-// Weights come from far away (L3, or memory at batch 1): ask for them this many bytes early. One row needs
-// the whole bandwidth, so the panels it works on at once share the distance.
-constexpr int kPrefetchBytes = 8192;
+// One tile: acc [P][H][kPanel] (+)= a [units] x b [P panels, `panel_bytes` apart][units].
+struct TileArgs {
+  const float* a;
+  const char* b;
+  int64_t panel_bytes;
+  int units;
+  bool fresh;     // start from zero, not from acc
+  Finish finish;  // later: leave the sums in acc; else add bias and residual and store rows of out
+  float* acc;
+  const float* bias;      // of the first output
+  char* out;              // first output of the first row; asked for early in any case
+  int64_t out_stride;     // bytes
+  int out_bytes;          // of one row, all P panels
+  const float* residual;  // may be null
+  int64_t residual_stride;
+  const char* ahead;    // weights that will be read later (in each of P panels) ...
+  int ahead_lines;      // ... and how many lines of them to ask for per kStep units
+  const char* next_x;   // rows that will be copied next, or null: brought near while this tile computes
+  int64_t next_stride;  // bytes
+};
+using TileFn = void (*)(const TileArgs&);
+
+HEDGEROW_INLINE void prefetch_to_write(const char* p) {
+#if defined(__x86_64__)
+  asm volatile("prefetchw %0" : : "m"(*p));
+#else
+  __builtin_prefetch(p, 1, 3);
+#endif
+}
 
 template <class Format, int H, int P>
-void tile(const float* a, const char* b, int64_t panel_bytes, int units, float* acc, bool fresh) {
+void tile(const TileArgs& t) {
   constexpr int kV = P * kVecs;
+  constexpr int kRowsPerChunk = 3;  // whose outputs are asked for while a chunk is multiplied
   Vec c[H][kV];
+  if (t.fresh) {
 #pragma GCC unroll 16
-  for (int r = 0; r < H; ++r)
+    for (int r = 0; r < H; ++r)
 #pragma GCC unroll 16
-    for (int v = 0; v < kV; ++v)
-      c[r][v] = fresh ? zero() : load(acc + (v / kVecs * H + r) * kPanel + v % kVecs * kLanes);
+      for (int v = 0; v < kV; ++v) c[r][v] = zero();
+  } else {
+#pragma GCC unroll 16
+    for (int r = 0; r < H; ++r)
+#pragma GCC unroll 16
+      for (int v = 0; v < kV; ++v) c[r][v] = load(t.acc + (v / kVecs * H + r) * kPanel + v % kVecs * kLanes);
+  }
 
+  const char* b = t.b;
+  const int64_t panel_bytes = t.panel_bytes;
   const auto step = [&](const float* x) __attribute__((always_inline)) {
     typename Format::W w[kV];
 #pragma GCC unroll 16
     for (int v = 0; v < kV; ++v) w[v] = Format::weights(b + v / kVecs * panel_bytes, v % kVecs);
-#pragma GCC unroll 4
-    for (int p = 0; p < P; ++p)
-#pragma GCC unroll 4
-      for (int i = 0; i < Format::kUnitBytes; i += 64)
-        __builtin_prefetch(b + p * panel_bytes + kPrefetchBytes / P + i, 0, 3);
     b += Format::kUnitBytes;
 #pragma GCC unroll 16
     for (int r = 0; r < H; ++r) {
@@ -95,15 +124,59 @@ void tile(const float* a, const char* b, int64_t panel_bytes, int units, float* 
       for (int v = 0; v < kV; ++v) c[r][v] = Format::step(xr, w[v], c[r][v]);
     }
   };
-  for (; units >= kChunk; units -= kChunk, a += H * kChunk)
-#pragma GCC unroll 2
-    for (int u = 0; u < kChunk; ++u) step(a + u);
+
+  const float* a = t.a;
+  const char* out = t.out;
+  int out_rows = H;
+  const char *next_x = t.next_x, *ahead = t.ahead;
+  int units = t.units;
+  for (; units >= kChunk; units -= kChunk, a += H * kChunk) {
+    for (int i = 0; i < kRowsPerChunk && out_rows > 0; ++i, --out_rows, out += t.out_stride)
+      for (int j = 0; j < t.out_bytes; j += 64) prefetch_to_write(out + j);
+    if (next_x) {
+      const char* row = next_x;
+      for (int r = 0; r < H; ++r, row += t.next_stride) __builtin_prefetch(row, 0, 2);
+      next_x += 64;
+    }
+    for (int u = 0; u < kChunk; u += kStep) {
+      for (int i = 0; i < t.ahead_lines; ++i, ahead += 64)
+#pragma GCC unroll 4
+        for (int p = 0; p < P; ++p) __builtin_prefetch(ahead + p * panel_bytes, 0, 2);
+      for (int i = 0; i < kStep; ++i) step(a + u + i);
+    }
+  }
   for (int u = 0; u < units; ++u) step(a + u);
 
+  if (t.finish == Finish::later) {
 #pragma GCC unroll 16
-  for (int r = 0; r < H; ++r)
+    for (int r = 0; r < H; ++r)
 #pragma GCC unroll 16
-    for (int v = 0; v < kV; ++v) store(acc + (v / kVecs * H + r) * kPanel + v % kVecs * kLanes, c[r][v]);
+      for (int v = 0; v < kV; ++v) store(t.acc + (v / kVecs * H + r) * kPanel + v % kVecs * kLanes, c[r][v]);
+    return;
+  }
+  Vec bias[kV];
+#pragma GCC unroll 16
+  for (int v = 0; v < kV; ++v) bias[v] = load(t.bias + v * kLanes);
+  char* to = t.out;
+  const auto store_rows = [&](auto* first, const float* residual) __attribute__((always_inline)) {
+#pragma GCC unroll 16
+    for (int r = 0; r < H; ++r, to += t.out_stride) {
+      auto* row = reinterpret_cast<decltype(first)>(to);
+#pragma GCC unroll 16
+      for (int v = 0; v < kV; ++v) {
+        Vec y = add(c[r][v], bias[v]);
+        if (residual) y = add(y, load(residual + v * kLanes));
+        store(row + v * kLanes, y);
+      }
+      if (residual) residual += t.residual_stride;
+    }
+  };
+  if (t.finish == Finish::bf16)
+    store_rows(static_cast<uint16_t*>(nullptr), nullptr);
+  else if (t.residual)
+    store_rows(static_cast<float*>(nullptr), t.residual);
+  else
+    store_rows(static_cast<float*>(nullptr), nullptr);
 }
 
 // Few rows need several panels at once, else the chains are too few to hide the latency of a multiply-add.
