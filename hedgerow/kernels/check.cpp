@@ -271,6 +271,8 @@ void select(Context& on, const SelectArgs& a) {
         fail(kOp, "mode", "a SelectMode", std::to_string(static_cast<int>(a.mode)));
     }
   }
+  if (a.special_competes && a.mode != SelectMode::top_k) [[unlikely]]
+    fail(kOp, "special_competes", "mode top_k", "another mode");
   need(kOp, "kept", a.kept, kI32, a.rows.row_capacity);
   need_pointer(kOp, "kept_offsets", a.kept_offsets);
   if (a.kept_offsets == a.rows.offsets) [[unlikely]]

@@ -55,14 +55,12 @@ Selected select(const SelectArgs& a) {
   result.offsets.push_back(0);
   result.alive.assign(a.rows.rows(), 0);
   for (int s = 0; s < a.rows.batch; ++s) {
-    std::vector<float> score;  // of the candidates,
+    std::vector<float> score;  // of those that compete,
     std::vector<int> row;      // which are these rows
     for (int j = a.rows.begin(s); j < a.rows.end(s); ++j) {
-      if (j - a.rows.begin(s) < a.special) {
-        result.alive[j] = 1;
-        if (!a.special_competes) continue;
-      }
-      if (!a.alive || a.alive.as<uint8_t>()[j]) {
+      const bool special = j - a.rows.begin(s) < a.special;
+      if (special) result.alive[j] = 1;
+      if (special ? a.special_competes : !a.alive || a.alive.as<uint8_t>()[j]) {
         score.push_back(a.score.as<float>()[j]);
         row.push_back(j);
       }
