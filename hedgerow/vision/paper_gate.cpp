@@ -31,7 +31,11 @@ PaperGate make_paper_gate(const VitWeights& weights, uint64_t seed) {
   local_bias.insert(local_bias.end(), local_bias.begin(), local_bias.begin() + half);
   const std::vector<float> w0 = uniform(seed, 2, h * n, d), b0 = uniform(seed, 3, h, d);
   const std::vector<float> w1 = uniform(seed, 4, 2 * h, half), b1 = uniform(seed, 5, 2, half);
-  const auto pack = weights.backend->pack_linear;
+  const auto pack = [&weights](const float* w, const float* bias, int n, int k, Dtype dtype) {
+    PackedLinear packed = weights.backend->pack_linear(w, bias, n, k, dtype);
+    packed.owner = weights.backend;
+    return packed;
+  };
   gate.local = pack(local.data(), local_bias.data(), 2 * half, d, weights.dtype);
   gate.head0 = pack(w0.data(), b0.data(), half, d, weights.dtype);
   gate.head1 = pack(w1.data(), b1.data(), 2, half, weights.dtype);
