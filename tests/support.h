@@ -137,7 +137,7 @@ class KernelTest : public testing::Test {
     const char* forced = std::getenv("HEDGEROW_KERNELS");
     for (const Backend* b : all_backends())
       if (forced && forced == std::string(b->name) && !b->runs_here())
-        GTEST_SKIP() << "level " << forced << " needs " << b->description;
+        GTEST_SKIP() << forced << " needs " << b->description << ", which this machine does not have";
     backend_ = &find_backend();
   }
   const Backend& backend() const { return *backend_; }

@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+// Choosing a backend, and what the checked entries refuse.
+#include <functional>
+
+#include "tests/support.h"
+
+namespace hedgerow::test {
+namespace {
+
+using Entry = KernelTest;
+
+// The message of the Error that f throws; it is one line.
+std::string refusal(const std::function<void()>& f) {
+  try {
+    f();
+  } catch (const Error& e) {
+    EXPECT_EQ(std::string(e.what()).find('\n'), std::string::npos);
+    return e.what();
+  }
+  return "accepted";
+}
+
+class Environment {  // HEDGEROW_KERNELS for one scope
+ public:
+  explicit Environment(const char* value) {
+    if (const char* v = std::getenv("HEDGEROW_KERNELS")) before_ = v, set_ = true;
+    setenv("HEDGEROW_KERNELS", value, 1);
+  }
+  ~Environment() { set_ ? setenv("HEDGEROW_KERNELS", before_.c_str(), 1) : unsetenv("HEDGEROW_KERNELS"); }
+
+ private:
+  std::string before_;
+  bool set_ = false;
+};
+
+TEST_F(Entry, TheForcedLevelIsTheOneInUse) {
+  const char* forced = std::getenv("HEDGEROW_KERNELS");
+  if (forced && *forced) {
+    EXPECT_STREQ(backend().name, forced);
+  }
+  const Context on = context(2);
+  EXPECT_EQ(&on.backend(), &find_backend());
+  EXPECT_EQ(on.threads(), 2);
+  for (const Backend* b : all_backends()) {
+    if (!b->runs_here()) continue;
+    const Environment scope(b->name);
+    EXPECT_STREQ(find_backend().name, b->name);
+  }
+}
+
+TEST(Backends, SlowestFirstAndTheBestIsTheDefault) {
+  ASSERT_GE(all_backends().size(), 4u);
+  EXPECT_STREQ(all_backends()[0]->name, "scalar");
+  EXPECT_TRUE(all_backends()[0]->runs_here());
+  const Environment scope("");
+  const Backend* best = nullptr;
+  for (const Backend* b : all_backends())
+    if (b->runs_here() && std::string(b->name) != "cuda") best = b;
+  EXPECT_EQ(&find_backend(), best);
+}
+
+TEST(Backends, AnUnknownNameIsAnErrorThatListsTheNames) {
+  const std::string asked = refusal([] { find_backend("sse9"); });
+  EXPECT_NE(asked.find("'sse9'"), std::string::npos) << asked;
+  for (const Backend* b : all_backends()) EXPECT_NE(asked.find(b->name), std::string::npos) << asked;
+  const Environment scope("turbo");
+  const std::string forced = refusal([] { find_backend(); });
+  EXPECT_NE(forced.find("'turbo' (from HEDGEROW_KERNELS)"), std::string::npos) << forced;
+}
+
+TEST(Backends, ALevelThatDoesNotRunHereIsRefusedByName) {
+  for (const Backend* b : all_backends())
+    if (!b->runs_here()) {
+      const std::string asked = refusal([&] { find_backend(b->name); });
+      EXPECT_NE(asked.find(b->description), std::string::npos) << asked;
+      EXPECT_NE(asked.find("scalar"), std::string::npos) << asked;
+    }
+}
+
+TEST_F(Entry, AttentionRefusesWhatDoesNotFit) {
+  const Batch b({3, 2});
+  std::vector<float> q(5 * 64), out(5 * 64);
+  Context on = context(1, 3, 64);
+  const Tensor rows = heads_view(q.data(), Dtype::f32, 5, 2, 32),
+               to = heads_view(out.data(), Dtype::f32, 5, 2, 32);
+  const AttentionArgs good{.q = rows,
+                           .kv = {rows, rows},
+                           .q_rows = b.ragged(),
+                           .kv_rows = b.ragged(),
+                           .q_index = {},
+                           .key_bias = {},
+                           .scale = 1,
+                           .out = to,
+                           .first_row = {}};
+  const auto refused = [&](const std::function<void(AttentionArgs&)>& spoil) {
+    AttentionArgs a = good;
+    spoil(a);
+    return refusal([&] { attention(on, a); });
+  };
+  EXPECT_EQ(refused([](AttentionArgs&) {}), "accepted");
+  EXPECT_EQ(refused([](AttentionArgs& a) { a.kv.k = {}; }),
+            "attention: k: wanted f32 [at least 5, 2, 32] with a contiguous last axis, found none");
+  EXPECT_EQ(
+      refused([](AttentionArgs& a) { a.kv.v.dtype = Dtype::bf16; }),
+      "attention: v: wanted f32 [at least 5, 2, 32] with a contiguous last axis, found bf16 [5, 2, 32] with "
+      "strides ending in 1");
+  EXPECT_EQ(refused([](AttentionArgs& a) { a.q.extents[2] = 48; }),
+            "attention: head_dim: wanted 32, 64 or 128, found 48");
+  EXPECT_EQ(refused([](AttentionArgs& a) { a.kv_rows.max_len = 2; }),
+            "attention: kv_rows: wanted lengths of 0 to 2 (max_len), found 3 in sequence 0");
+  EXPECT_EQ(refused([](AttentionArgs& a) { a.kv_rows.row_capacity = 4; }),
+            "attention: kv_rows: wanted at most 4 rows (row_capacity), found 5");
+  EXPECT_EQ(refused([](AttentionArgs& a) { a.kv_rows.batch = 1; }),
+            "attention: kv_rows: wanted 2 sequences, found 1");
+  EXPECT_NE(refused([](AttentionArgs& a) { a.out.extents[0] = 4; }).find("attention: out"),
+            std::string::npos);
+  EXPECT_NE(refused([](AttentionArgs& a) { a.kv_rows.max_len = 5000; }).find("attention: scratch"),
+            std::string::npos);
+  const std::vector<int32_t> falling = {0, 3, 1}, shifted = {1, 3, 5};
+  EXPECT_NE(refused([&](AttentionArgs& a) { a.q_rows.offsets = falling.data(); }).find("found -2"),
+            std::string::npos);
+  EXPECT_NE(refused([&](AttentionArgs& a) { a.q_rows.offsets = shifted.data(); }).find("start at 0"),
+            std::string::npos);
+}
+
+TEST_F(Entry, LinearRefusesForeignWeightsAndWrongShapes) {
+  const Batch b({2});
+  std::vector<float> w(3 * 4, 1.0f), x(8, 1.0f), out(6);
+  Context on = context();
+  const PackedLinear packed = pack_linear(on, w.data(), nullptr, 3, 4, Dtype::f32);
+  LinearArgs a{.x = matrix_of(x.data(), 2, 4),
+               .w = &packed,
+               .residual = {},
+               .out = matrix_of(out.data(), 2, 3),
+               .rows = b.ragged()};
+  linear(on, a);
+  EXPECT_EQ(out, std::vector<float>(6, 4.0f));
+  PackedLinear foreign = pack_linear(on, w.data(), nullptr, 3, 4, Dtype::f32);
+  foreign.owner = all_backends()[&on.backend() == all_backends()[0] ? 1 : 0];
+  a.w = &foreign;
+  EXPECT_NE(refusal([&] { linear(on, a); }).find(std::string("weights packed by ") + backend().name),
+            std::string::npos);
+  a.w = &packed;
+  a.x = matrix_of(x.data(), 1, 4);
+  EXPECT_NE(refusal([&] { linear(on, a); }).find("linear: x: wanted f32 [at least 2, 4]"), std::string::npos);
+  EXPECT_NE(refusal([&] { pack_linear(on, w.data(), nullptr, 0, 4, Dtype::f32); }).find("[0, 4]"),
+            std::string::npos);
+  EXPECT_NE(refusal([&] { pack_linear(on, w.data(), nullptr, 1 << 20, 1 << 20, Dtype::f32); }).find("2^31"),
+            std::string::npos);
+  EXPECT_NE(refusal([&] { pack_linear(on, w.data(), nullptr, 3, 4, Dtype::u8); }).find("found u8"),
+            std::string::npos);
+}
+
+TEST_F(Entry, SelectRefusesAMissingRule) {
+  const Batch b({4});
+  std::vector<float> score(4);
+  std::vector<int32_t> kept(4), offsets(2);
+  Context on = context(1, 4);
+  SelectArgs a;
+  a.score = vector_of(score.data(), 4);
+  a.rows = b.ragged();
+  a.kept = vector_of(kept.data(), 4);
+  a.kept_offsets = offsets.data();
+  EXPECT_EQ(refusal([&] { select(on, a); }), "select: count: wanted an array, found none");
+  a.mode = SelectMode::mass;
+  EXPECT_EQ(refusal([&] { select(on, a); }), "select: mass: wanted an array, found none");
+}
+
+TEST_F(Entry, PatchifyRefusesSizesThatAreNoMultiples) {
+  const Batch b({5});
+  const std::vector<float> image(3 * 32 * 33);
+  const float* images[] = {image.data()};
+  const int32_t height = 32, odd = 33, width = 32;
+  std::vector<float> out(5 * 768);
+  Context on = context();
+  PatchifyArgs a{images, &height, &width, 16, 1, matrix_of(out.data(), 5, 768), b.ragged()};
+  EXPECT_EQ(refusal([&] { patchify(on, a); }), "accepted");
+  a.widths = &odd;
+  EXPECT_EQ(refusal([&] { patchify(on, a); }), "patchify: image size: wanted multiples of 16, found 32 x 33");
+  a.widths = &width;
+  a.special = 2;
+  EXPECT_EQ(refusal([&] { patchify(on, a); }), "patchify: rows: wanted 6 rows for image 0, found 5");
+}
+
+}  // namespace
+}  // namespace hedgerow::test

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+// The pool: every task once, under many tiny jobs, after parking, and from several pools at a time.
+#include "hedgerow/core/parallel.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <chrono>
+#include <thread>
+#include <vector>
+
+#include "hedgerow/core/clock.h"
+#include "hedgerow/core/error.h"
+
+namespace hedgerow {
+namespace {
+
+void expect_each_task_once(Pool& pool, int tasks) {
+  std::vector<std::atomic<int>> calls(static_cast<size_t>(tasks));
+  std::atomic<bool> workers_in_range{true};
+  pool.run(tasks, [&](int task, int worker) {
+    calls[static_cast<size_t>(task)].fetch_add(1, std::memory_order_relaxed);
+    if (worker < 0 || worker >= pool.threads()) workers_in_range = false;
+  });
+  EXPECT_TRUE(workers_in_range);
+  for (const auto& c : calls) ASSERT_EQ(c.load(), 1) << tasks << " tasks";
+}
+
+TEST(Pool, EveryTaskOnce) {
+  for (int threads : {1, 2, 3, 5}) {
+    Pool pool(threads);
+    for (int tasks : {0, 1, 2, 3, 7, 64, 1001}) expect_each_task_once(pool, tasks);
+  }
+}
+
+TEST(Pool, ManyTinyJobsLoseNothing) {
+  Pool pool(2);
+  int64_t plain = 0;  // written by tasks of one job after another: run() orders them
+  std::atomic<int64_t> sum{0};
+  const double end_s = now_s() + 2;  // where other work holds the processors a job may take a time slice
+  for (int job = 0; job < 20000 && now_s() < end_s; ++job) {
+    pool.run(2, [&](int task, int) { sum.fetch_add(task + 1, std::memory_order_relaxed); });
+    plain += sum.load(std::memory_order_relaxed);
+    ASSERT_EQ(sum.load(), 3 * (job + 1));
+  }
+  EXPECT_GT(plain, 0);
+}
+
+TEST(Pool, WakesAfterParking) {
+  Pool pool(3);
+  for (int i = 0; i < 12; ++i) {
+    std::this_thread::sleep_for(
+        std::chrono::microseconds(i % 3 == 0 ? 100 : 4000));  // around the time it parks
+    expect_each_task_once(pool, 3 + i);
+  }
+}
+
+TEST(Pool, StopsWhetherIdleOrParked) {
+  for (int i = 0; i < 50; ++i) Pool pool(3);
+  Pool parked(3);
+  std::this_thread::sleep_for(std::chrono::milliseconds(10));
+}
+
+TEST(Pool, SeveralPoolsAtATime) {
+  std::vector<std::thread> callers;
+  for (int c = 0; c < 3; ++c)
+    callers.emplace_back([] {
+      Pool pool(2);
+      for (int job = 0; job < 50; ++job) expect_each_task_once(pool, 5);
+    });
+  for (auto& t : callers) t.join();
+}
+
+TEST(Pool, RefusesImpossibleCounts) {
+  EXPECT_THROW(Pool(0), Error);
+  EXPECT_THROW(Pool(-3), Error);
+  EXPECT_THROW(Pool(5000), Error);
+}
+
+}  // namespace
+}  // namespace hedgerow
