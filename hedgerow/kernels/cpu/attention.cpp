@@ -84,12 +84,22 @@ void scores(const float* q, const float* packed, int units, int keys, int span, 
             int64_t stride) {
   const int blocks = span > 1 ? keys / kLanes : (keys + kLanes - 1) / kLanes;
   with_count<kScoreRows>(rows, [&]<int count>() {
-    score_blocks<Dot, count>(q, packed, units, blocks, s, stride);
 #if defined(__AVX512F__)
-    const float* tail = packed + static_cast<int64_t>(blocks) * units * kLanes;
-    if (span == 4) score_tail<Dot, (count + 3) / 4, 4>(q, tail, units, count, s + blocks * kLanes, stride);
-    if (span == 2) score_tail<Dot, (count + 1) / 2, 2>(q, tail, units, count, s + blocks * kLanes, stride);
+    if (span > 1) {
+      const int before = blocks / 2 * 2;  // an odd block shares the tail's tile
+      score_blocks<Dot, count>(q, packed, units, before, s, stride);
+      const float* rest = packed + static_cast<int64_t>(before) * units * kLanes;
+      float* at = s + before * kLanes;
+      if (before < blocks)
+        span == 4 ? score_tail<Dot, count, 4, 1>(q, rest, units, at, stride)
+                  : score_tail<Dot, count, 2, 1>(q, rest, units, at, stride);
+      else
+        span == 4 ? score_tail<Dot, count, 4, 0>(q, rest, units, at, stride)
+                  : score_tail<Dot, count, 2, 0>(q, rest, units, at, stride);
+      return;
+    }
 #endif
+    score_blocks<Dot, count>(q, packed, units, blocks, s, stride);
   });
 }
 
@@ -159,6 +169,9 @@ void attend(const AttentionArgs& a, int sequence, int head, float* scratch) {
     const int rows = static_cast<int>(int64_t{queries} * (b + 1) / blocks) - i;
     alignas(64) float inverse[16];
     pack_queries<Dot>(q_rows, i, rows, units, q);
+    for (int r = i + rows; r < queries && r < i + 2 * rows; ++r)
+      for (int64_t at = 0; at < head_dim * bytes_of(a.q.dtype); at += 64)
+        __builtin_prefetch(q_rows.row(r) + at);
     scores<Dot>(q, k, units, live.count, span, rows, s, stride);
     if (a.key_bias || c < 0) {
       if (!a.key_bias) std::memset(bias, 0, static_cast<size_t>(round_up(live.count, 32)) * 4);

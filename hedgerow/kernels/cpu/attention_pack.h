@@ -48,6 +48,31 @@ HEDGEROW_INLINE void transpose_lanes(Vec (&z)[4]) {
   z[2] = _mm512_castpd_ps(_mm512_unpacklo_pd(b, d));
   z[3] = _mm512_castpd_ps(_mm512_unpackhi_pd(b, d));
 }
+
+// 16 keys; `twice`: the first 8, each in two lanes.
+HEDGEROW_INLINE void pack_key_block(const char* const* row, int units, bool twice, float* out) {
+  const __m512i spread = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
+  for (int u = 0; u < units; u += 4, out += 4 * kLanes) {
+    Vec z[4];
+#pragma GCC unroll 4
+    for (int a = 0; a < 4; ++a) z[a] = quarter_rows(row, a, u);
+    transpose_lanes(z);
+#pragma GCC unroll 4
+    for (int a = 0; a < 4; ++a) store(out + a * kLanes, twice ? _mm512_permutexvar_ps(spread, z[a]) : z[a]);
+  }
+}
+
+// The first 4 keys, each in the four lanes of a quarter.
+HEDGEROW_INLINE void pack_four_keys(const char* const* row, int units, float* out) {
+  const char* apart[13] = {row[0], 0, 0, 0, row[1], 0, 0, 0, row[2], 0, 0, 0, row[3]};
+  for (int u = 0; u < units; u += 4, out += 4 * kLanes) {
+    const Vec z = quarter_rows(apart, 0, u);
+    store(out, _mm512_permute_ps(z, 0x00));
+    store(out + kLanes, _mm512_permute_ps(z, 0x55));
+    store(out + 2 * kLanes, _mm512_permute_ps(z, 0xaa));
+    store(out + 3 * kLanes, _mm512_permute_ps(z, 0xff));
+  }
+}
 #endif
 
 // Keys [0, count) of `rows` in blocks of kLanes. With span > 1 (one block only), key j fills lanes j * span
@@ -60,19 +85,11 @@ HEDGEROW_INLINE void pack_keys(const HeadRows& rows, int first_key, int count, i
     for (int j = 0; j < kLanes; ++j) row[j] = rows.row(first_key + (j0 + j < count ? j0 + j : count - 1));
 #if defined(__AVX512F__)
     if (Dot::kPairs || !rows.bf16) {
-      const __m512i spread =
-          _mm512_srlv_epi32(_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
-                            _mm512_set1_epi32(span == 4   ? 2
-                                              : span == 2 ? 1
-                                                          : 0));
-      for (int u = 0; u < units; u += 4, out += 4 * kLanes) {
-        Vec z[4];
-        for (int a = 0; a < 4; ++a) z[a] = quarter_rows(row, a, u);
-        transpose_lanes(z);
-        if (span > 1)
-          for (Vec& x : z) x = _mm512_permutexvar_ps(spread, x);
-        for (int a = 0; a < 4; ++a) store(out + a * kLanes, z[a]);
-      }
+      if (span == 4)
+        pack_four_keys(row, units, out);
+      else
+        pack_key_block(row, units, span == 2, out);
+      out += kLanes * units;
       continue;
     }
 #endif

@@ -66,7 +66,8 @@ HEDGEROW_INLINE void combine_lanes(const Vec* a, int rows, float* out) {
 // row. inverse[r] = 1 / sum of the row as it is used.
 template <class Dot, bool biased>
 void softmax_rows(float* s, int64_t stride, int rows, int keys, const float* bias, float c, float* inverse) {
-  alignas(64) float m[16];
+  constexpr bool coarse = Dot::kPairs;
+  alignas(64) float m[16] = {};
   Vec lanes[16];
   for (int r = rows; r < 16; ++r) lanes[r] = zero();
   const int whole = (keys - 1) / kLanes * kLanes, last = keys - whole;
@@ -85,9 +86,8 @@ void softmax_rows(float* s, int64_t stride, int rows, int keys, const float* bia
     float* row = s + r * stride;
     const Vec top = set1(biased ? m[r] : m[r] * c), minus_top = sub(zero(), top);
     const auto power = [&](int j) {
-      return exp2_below_zero < Dot::kPairs
-                 ? 3
-                 : 5 > (fma(load(row + j), scale, biased ? sub(load(bias + j), top) : minus_top));
+      const Vec offset = biased ? sub(load(bias + j), top) : minus_top;
+      return exp2_below_zero<coarse>(fma(load(row + j), scale, offset));
     };
     Vec sum = zero();
 #if defined(__AVX512BF16__)
@@ -119,7 +119,7 @@ void softmax_rows(float* s, int64_t stride, int rows, int keys, const float* bia
     lanes[r] = add(sum, p);
   }
   combine_lanes<Sum>(lanes, rows, m);
-  for (int r = 0; r < rows; ++r) inverse[r] = 1.0f / m[r];
+  for (int r = 0; r < rows; r += kLanes) store(inverse + r, div(set1(1.0f), load(m + r)));
 }
 
 }  // namespace hedgerow::cpu::HEDGEROW_LEVEL

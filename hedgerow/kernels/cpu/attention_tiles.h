@@ -92,17 +92,22 @@ void score_blocks(const float* q, const float* keys, int units, int blocks, floa
 }
 
 #if defined(__AVX512F__)
-// The last few keys: `span` queries share a vector, each with 16 / span keys. Lane = key * span + query.
-template <class Dot, int groups, int span>
-void score_tail(const float* q, const float* keys, int units, int rows, float* s, int64_t s_stride) {
-  Vec acc[groups];
+// The last few keys: `span` queries share a vector, each with 16 / span keys. Lane = key * span + query. They
+// run beside the last whole block (`block` = 1), because their few chains alone would wait for one another.
+template <class Dot, int rows, int span, int block>
+void score_tail(const float* q, const float* keys, int units, float* s, int64_t s_stride) {
+  constexpr int groups = (rows + span - 1) / span;
+  const float* tail = keys + block * units * kLanes;
+  Vec acc[groups], main[rows];
 #pragma GCC unroll 8
   for (int g = 0; g < groups; ++g) acc[g] = zero();
+#pragma GCC unroll 16
+  for (int r = 0; r < rows; ++r) main[r] = zero();
   for (int u = 0; u < units; u += 4) {
     const float* at = q + query_step(u);
 #pragma GCC unroll 4
     for (int e = 0; e < 4; ++e) {
-      const Vec k = load(keys + (u + e) * kLanes);
+      const Vec k = load(tail + (u + e) * kLanes);
 #pragma GCC unroll 8
       for (int g = 0; g < groups; ++g) {
         const float* p = at + query_at(g * span, e, units);
@@ -110,11 +115,20 @@ void score_tail(const float* q, const float* keys, int units, int rows, float* s
         if constexpr (span == 4)
           b = _mm512_broadcast_f32x4(_mm_loadu_ps(p));
         else
-          b = _mm512_castpd_ps(
-              _mm512_broadcastsd_pd(_mm_castps_pd(_mm_castsi128_ps(_mm_loadl_epi64((const __m128i*)p)))));
+          b = _mm512_castpd_ps(_mm512_broadcastsd_pd(_mm_castsi128_pd(_mm_loadl_epi64((const __m128i*)p))));
         acc[g] = Dot::dot(b, k, acc[g]);
       }
+      if constexpr (block) {
+        const Vec b = load(keys + (u + e) * kLanes);
+#pragma GCC unroll 16
+        for (int r = 0; r < rows; ++r) main[r] = Dot::dot(set1(at[query_at(r, e, units)]), b, main[r]);
+      }
     }
+  }
+  if constexpr (block) {
+#pragma GCC unroll 16
+    for (int r = 0; r < rows; ++r) store(s + r * s_stride, main[r]);
+    s += kLanes;
   }
   const __m512i by_key = _mm512_mullo_epi32(
       _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15), _mm512_set1_epi32(span));
