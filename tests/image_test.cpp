@@ -81,6 +81,14 @@ TEST(Image, RefusesFromTheHeader) {
   EXPECT_ERROR(decode(jpeg), "cannot be in");
 }
 
+TEST(Image, ChunkLengthsAreNotBelieved) {
+  std::string png = slurp(data_path("rgb.png"));
+  const size_t data = png.find("IDAT");
+  ASSERT_NE(data, std::string::npos);
+  png[data - 4] = '\x69';
+  EXPECT_ERROR(decode(png), "corrupt PNG: a chunk of 1761");
+}
+
 TEST(Image, RefusesOtherFormats) {
   EXPECT_ERROR(decode(""), "an empty file");
   EXPECT_ERROR(decode("GIF89a......"), "wanted a JPEG or PNG picture");

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Pictures: JPEG and PNG from files or memory, as 8-bit RGB, upright. What is decoded equals Pillow's
-// convert("RGB"), after its EXIF orientation is applied.
+// convert("RGB") after its EXIF orientation is applied; alpha is dropped. 16-bit grey keeps its high byte
+// (Pillow clips).
 #pragma once
 
 #include <cstddef>

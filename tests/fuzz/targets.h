@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+// What every parser of foreign bytes is asked to survive. Used by the coverage-guided fuzzers and by
+// mutate_test. Only Error may come out; anything else ends the program.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "hedgerow/core/error.h"
+#include "hedgerow/io/checkpoint.h"
+#include "hedgerow/io/image.h"
+#include "hedgerow/vision/vit_describe.h"
+
+namespace hedgerow::fuzz {
+
+// A header is read, and every value it points to.
+inline void try_safetensors(const uint8_t* data, size_t bytes) try {
+  std::vector<float> values;
+  for (const TensorEntry& entry : parse_safetensors(data, bytes, bytes, "fuzz")) {
+    if (entry.dtype != "F32" && entry.dtype != "F16" && entry.dtype != "BF16") continue;
+    values.resize(static_cast<size_t>(entry.count()));
+    values_to_f32(entry, data + entry.begin, values.size(), values.data(), "fuzz");
+  }
+} catch (const Error&) {
+}
+
+// One input is a config, a preprocessor config (after a zero byte, if any) and a shard index.
+inline void try_config(const uint8_t* data, size_t bytes) {
+  const std::string text(reinterpret_cast<const char*>(data), bytes);
+  const size_t zero = text.find('\0');
+  const std::string second = zero == std::string::npos ? "" : text.substr(zero + 1);
+  try {
+    describe_vit(text.substr(0, zero), second, "fuzz");
+  } catch (const Error&) {
+  }
+  try {
+    parse_shard_index(text, "fuzz");
+  } catch (const Error&) {
+  }
+}
+
+inline void try_picture(const uint8_t* data, size_t bytes) try {
+  const Picture p = decode_picture(data, bytes, "fuzz");
+  if (p.rgb.size() != static_cast<size_t>(p.width) * p.height * 3) __builtin_trap();
+} catch (const Error&) {
+}
+
+}  // namespace hedgerow::fuzz
