@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # A DeiT-style Vision Transformer in PyTorch with timm's parameter names and DynamicViT's predictors, and the pruning
-# methods that training lets it meet: patches dropped by chance, by L2 norm, by class attention (EViT) or by predictor.
+# methods that training lets it meet: patches dropped by L2 norm, by class attention (EViT) or by predictor. ToMe's
+# merging is there to be measured only.
 import math
 
 import torch
@@ -17,14 +18,17 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
 
-    def forward(self, x):
-        """The attention's output and the class row of the softmax, averaged over heads."""
+    def forward(self, x, size=None):
+        """The attention's output, the class row of the softmax and the keys, both averaged over heads. `size`: how many
+        patches each row stands for (ToMe)."""
         batch, rows, dim = x.shape
         q, k, v = self.qkv(x).reshape(batch, rows, 3, self.heads, dim // self.heads).permute(2, 0, 3, 1, 4)
         scale = (dim // self.heads) ** -0.5
-        row = ((q[:, :, :1] * scale) @ k.transpose(-2, -1)).softmax(-1).mean(1)[:, 0]
-        out = F.scaled_dot_product_attention(q, k, v)
-        return self.proj(out.transpose(1, 2).reshape(batch, rows, dim)), row
+        bias = None if size is None else size.log()[:, None, None]
+        row = (q[:, :, :1] * scale) @ k.transpose(-2, -1)
+        row = (row if bias is None else row + bias).softmax(-1).mean(1)[:, 0]
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+        return self.proj(out.transpose(1, 2).reshape(batch, rows, dim)), row, k.mean(1)
 
     def forward_masked(self, x, alive):
         """Softmax over the rows that are alive (0 or 1, differentiable): DynamicViT's training-time attention."""
@@ -55,9 +59,9 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(dim, eps=1e-6)
         self.mlp = Mlp(dim, hidden)
 
-    def attend(self, x):
-        out, row = self.attn(self.norm1(x))
-        return x + out, row
+    def attend(self, x, size=None):
+        out, row, keys = self.attn(self.norm1(x), size)
+        return x + out, row, keys
 
     def think(self, x):
         return x + self.mlp(self.norm2(x))
@@ -84,6 +88,21 @@ class Predictor(nn.Module):
 
 def pick(t, index):
     return t.gather(1, index.reshape(index.shape + (1,) * (t.dim() - 2)).expand(-1, -1, *t.shape[2:]))
+
+
+def merge(x, size, keys, pairs):
+    """ToMe: joins `pairs` rows at even places with their most similar rows at odd places, weighted by size."""
+    keys = F.normalize(keys, dim=-1)
+    likeness = keys[:, ::2] @ keys[:, 1::2].transpose(-2, -1)
+    likeness[:, 0] = -math.inf
+    best, partner = likeness.max(-1)
+    order = best.argsort(1, descending=True)
+    gone, stay = order[:, :pairs], order[:, pairs:].sort(1).values
+    weighted = torch.cat([x * size[..., None], size[..., None]], -1)
+    even, odd = weighted[:, ::2], weighted[:, 1::2]
+    to = partner.gather(1, gone)[..., None].expand(-1, -1, weighted.shape[-1])
+    weighted = torch.cat([pick(even, stay), odd.scatter_add(1, to, pick(even, gone))], 1)
+    return weighted[..., :-1] / weighted[..., -1:], weighted[..., -1]
 
 
 class PatchEmbed(nn.Module):
@@ -135,6 +154,7 @@ class Vit(nn.Module):
         share = x.new_zeros(x.shape[:2])[:, 1:] if share is None else share
         known = torch.ones_like(share)
         trace = {"predictor": [], "attention": [], "norm": None}
+        size = torch.ones_like(x[..., 0]) if method == "tome" else None
 
         def keep_rows(x, index, fused=None):
             rows = [x[:, :1], pick(x[:, 1:], index)] + ([] if fused is None else [fused])
@@ -149,10 +169,9 @@ class Vit(nn.Module):
                 score = self.score_predictor[stage](x[:, 1:])
                 trace["predictor"].append((score, share, known))
                 target = int(patches * keep ** (stage + 1))
-                if method in ("dynamicvit", "random") and keep < 1:
-                    order = score[..., 0] if method == "dynamicvit" else torch.rand_like(share)
-                    x, share, known = keep_rows(x, order.argsort(1, descending=True)[:, :target])
-            x, row = block.attend(x)
+                if method == "dynamicvit":
+                    x, share, known = keep_rows(x, score[..., 0].argsort(1, descending=True)[:, :target])
+            x, row, keys = block.attend(x, size)
             row = row[:, 1:]
             trace["attention"].append((row, share))
             if i in STAGES and method in ("evit", "evit-unfused"):
@@ -163,6 +182,11 @@ class Vit(nn.Module):
                     kept, gone = order[:, :target], order[:, target:]
                     fused = (pick(row, gone)[..., None] * pick(x[:, 1:], gone)).sum(1, keepdim=True) if method == "evit" else None
                     x, share, known = keep_rows(x, kept, fused)
+            if method == "tome":
+                pairs = min(int(keep), (x.shape[1] - 1) // 2)
+                rows = torch.cat([x, F.pad(share, (1, 0))[..., None]], -1)
+                rows, size = merge(rows, size, keys, pairs)
+                x, share, known = rows[..., :-1], rows[:, 1:, -1], size[:, 1:]
             x = block.think(x)
             if i == 3:
                 norm = x[:, 1:].norm(dim=-1)
