@@ -28,28 +28,32 @@ HEDGEROW_INLINE bool any_above(Vec a, float bound) {
 #endif
 }
 
-// Channel-major: value c of target t at tile[c * kTargets + t]; absent targets are zero.
+// Channel-major: value c of target t at tile[c * kTargets + t]. Absent targets are copies of the last one.
 void pack_targets(const Tensor& unit, const int32_t* targets, int count, float* tile) {
   const int dim = static_cast<int>(unit.extents[1]);
-  for (int t = 0; t < kTargets; ++t) {
-    const float* x = t < count ? unit.row<float>(targets[t]) : nullptr;
-    for (int c = 0; c < dim; ++c) tile[static_cast<size_t>(c) * kTargets + t] = x ? x[c] : 0.0f;
-  }
+  const float* x[kTargets];
+  for (int t = 0; t < kTargets; ++t) x[t] = unit.row<float>(targets[t < count ? t : count - 1]);
+  for (int c = 0; c < dim; ++c)
+    for (int t = 0; t < kTargets; ++t) tile[static_cast<size_t>(c) * kTargets + t] = x[t][c];
 }
 
-// Dot products of kSources rows with the tile's targets.
+// Dot products of kSources rows with the first `vecs` vectors of the tile's targets.
+template <int vecs>
 HEDGEROW_INLINE void dot_products(const float* const* x, const float* tile, int dim,
-                                  Vec (&dot)[kSources][kVecs]) {
+                                  Vec (&out)[kSources][kVecs]) {
+  Vec dot[kSources][vecs];
   for (int s = 0; s < kSources; ++s)
-    for (int v = 0; v < kVecs; ++v) dot[s][v] = zero();
+    for (int v = 0; v < vecs; ++v) dot[s][v] = zero();
   for (int c = 0; c < dim; ++c) {
-    Vec y[kVecs];
-    for (int v = 0; v < kVecs; ++v) y[v] = load(tile + static_cast<size_t>(c) * kTargets + v * kLanes);
+    Vec y[vecs];
+    for (int v = 0; v < vecs; ++v) y[v] = load(tile + static_cast<size_t>(c) * kTargets + v * kLanes);
     for (int s = 0; s < kSources; ++s) {
       const Vec a = set1(x[s][c]);
-      for (int v = 0; v < kVecs; ++v) dot[s][v] = fma(a, y[v], dot[s][v]);
+      for (int v = 0; v < vecs; ++v) dot[s][v] = fma(a, y[v], dot[s][v]);
     }
   }
+  for (int s = 0; s < kSources; ++s)
+    for (int v = 0; v < vecs; ++v) out[s][v] = dot[s][v];
 }
 
 void match(const MatchArgs& a, int begin, int end, int sequence, void* scratch) {
@@ -81,7 +85,13 @@ void match(const MatchArgs& a, int begin, int end, int sequence, void* scratch) 
       const float* x[kSources];
       for (int s = 0; s < kSources; ++s) x[s] = a.unit.row<float>(first + rows[s < n ? s : n - 1]);
       Vec dot[kSources][kVecs];
-      dot_products(x, tile, dim, dot);
+      if (live > kLanes) {
+        dot_products<kVecs>(x, tile, dim, dot);
+      } else {
+        dot_products<1>(x, tile, dim, dot);
+        for (int s = 0; s < kSources; ++s)
+          for (int v = 1; v < kVecs; ++v) dot[s][v] = dot[s][0];
+      }
       for (int s = 0; s < n; ++s) {
         float& top = similarity[rows[s]];
         bool above = false;

@@ -13,7 +13,7 @@ namespace {
 // Independent partial sums: enough to hide the latency of an addition, and to keep chains short at one lane.
 constexpr int kChains = kLanes > 1 ? 4 : 16;
 
-// `a` with every lane from n on set to zero.
+// `a` with every lane from n on set to zero. For tails only.
 HEDGEROW_INLINE Vec keep_first(Vec a, int n) {
   alignas(64) float t[kLanes];
   store(t, a);

@@ -163,13 +163,22 @@ HEDGEROW_INLINE Vec copysign(Vec magnitude, Vec sign) { return __builtin_copysig
 
 #endif
 
-// Sum of all lanes in one fixed tree.
-HEDGEROW_INLINE float reduce_add(Vec a) {
-  alignas(64) float t[kLanes];
-  store(t, a);
-  for (int w = kLanes / 2; w > 0; w /= 2)
-    for (int i = 0; i < w; ++i) t[i] += t[i + w];
-  return t[0];
+// Sum of all lanes in one fixed tree: lane i + lane i + half, again and again.
+#if defined(__AVX2__)
+HEDGEROW_INLINE float reduce_add(__m128 a) {
+  a = _mm_add_ps(a, _mm_movehl_ps(a, a));
+  return _mm_cvtss_f32(_mm_add_ss(a, _mm_movehdup_ps(a)));
 }
+HEDGEROW_INLINE float reduce_add(__m256 a) {
+  return reduce_add(_mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1)));
+}
+#endif
+#if defined(__AVX512F__)
+HEDGEROW_INLINE float reduce_add(__m512 a) {
+  return reduce_add(_mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1)));
+}
+#elif !defined(__AVX2__)
+HEDGEROW_INLINE float reduce_add(Vec a) { return a; }
+#endif
 
 }  // namespace hedgerow::cpu::HEDGEROW_LEVEL
