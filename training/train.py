@@ -189,12 +189,10 @@ def save(args, model):
         "num_classes": len(NAMES),
         "num_features": model.dim,
         "global_pool": "token",
-        "embed_dim": model.dim,
-        "depth": len(model.blocks),
-        "num_heads": model.heads,
-        "mlp_ratio": model.blocks[0].mlp.fc1.out_features / model.dim,
-        "patch_size": model.patch,
-        "img_size": size,
+        "model_args": {
+            "img_size": size, "patch_size": model.patch, "embed_dim": model.dim, "depth": len(model.blocks),
+            "num_heads": model.heads, "mlp_ratio": model.blocks[0].mlp.fc1.out_features / model.dim,
+        },
         "label_names": NAMES,
         "pretrained_cfg": {
             "tag": "drawn", "input_size": [3, size, size], "fixed_input_size": True, "interpolation": "bicubic",

@@ -209,7 +209,7 @@ VitDescription describe_vit(const std::string& config_text, const std::string& p
     describe_timm(config, d, where);
   }
   d.lineage = json_text(config, "lineage", d.lineage, where);
-  for (const char* known : {"timm", "huggingface", "deit", "dynamicvit", "evit", "ats"})
+  for (const char* known : {"timm", "huggingface", "deit", "dynamicvit", "evit", "ats", "hedgerow"})
     if (d.lineage == known) {
       d.class_names = class_names(config, where);
       return d;

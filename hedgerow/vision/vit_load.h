@@ -17,7 +17,7 @@ struct VitCheckpoint {
   Preprocess preprocess;
   std::string path;                      // where it was found; "random:..." for random weights
   std::string architecture;              // as its config calls it; may be empty
-  std::string lineage;                   // timm, huggingface, deit, dynamicvit, evit, ats, random
+  std::string lineage;                   // timm, huggingface, deit, dynamicvit, evit, ats, hedgerow, random
   std::vector<std::string> class_names;  // empty: the file names none
   std::vector<std::string>
       notes;  // one line each, worth telling the user: what was assumed, resampled, looks wrong
