@@ -13,12 +13,14 @@ namespace {
 // Rows of x copied at a time: half of an L2 of 1 MiB, so that a panel of weights stays there beside them.
 constexpr int64_t kCopyBytes = 512 << 10;
 constexpr int64_t kCopyUnits = kCopyBytes / 4;
-// Longest k that is multiplied in one go; longer ones take several rounds over the same accumulators.
+// Longest k of which a whole tile can be copied; of longer ones, rows are copied piece by piece, once per
+// panel.
 constexpr int kMaxUnits = static_cast<int>(kCopyUnits / kMaxHeight / kChunk * kChunk);
 // How far ahead in its panel a tile asks for weights: what memory delivers while one line is on its way.
 constexpr int64_t kAheadBytes = 8192;
-constexpr int kAccFloats =
-    kMaxHeight * kPanel > kMaxAtOnce * 6 * kPanel ? kMaxHeight* kPanel : kMaxAtOnce * 6 * kPanel;
+// Weights of one panel multiplied before the next tile gets its turn; sums wait in `acc` between two blocks.
+constexpr int kBlockUnits = 1024;
+constexpr int kAccFloats = static_cast<int>(kCopyUnits / kBlockUnits + kMaxAtOnce * kMaxHeight) * kPanel;
 
 template <class Format>
 int64_t units_of(int k) {
@@ -148,18 +150,15 @@ FinishFn finish_of(const LinearArgs& args) {
 // ----------------------------------------------------------------------------------------------------------
 // one task
 
-// Piece i of `total` cut into `parts`, the first ones one longer: no thin piece at the end.
-struct Cut {
-  int total, parts;
-  int begin(int i) const { return static_cast<int>(static_cast<int64_t>(total) * i / parts); }
-};
-int parts_of(int total, int64_t most) { return static_cast<int>((total + most - 1) / most); }
+int parts_of(int64_t total, int64_t most) { return static_cast<int>((total + most - 1) / most); }
 
 struct Scratch {
   float copy[kCopyUnits];
   float acc[kAccFloats];
 };
 
+// Order of the loops: group of rows, panel, block of k, tile. A group's copy of x and a block of weights
+// share the L2.
 template <class Format>
 void run(const LinearArgs& args, LinearTile part, Scratch& s) {
   constexpr int kPer = Format::kPairs ? 2 : 1;
@@ -167,74 +166,84 @@ void run(const LinearArgs& args, LinearTile part, Scratch& s) {
   using X = typename Format::X;
   using Table = TileTable<Format, kMaxHeight>;
   const int n = args.w->n, k = args.w->k, rows = part.row_end - part.row_begin;
+  if (rows <= 0) return;
   const int64_t units = units_of<Format>(k), padded = (units + kChunk - 1) / kChunk * kChunk;
+  const bool whole = units <= kMaxUnits;  // the copy holds a tile's rows from end to end
+  const int64_t block =
+      whole ? (units / parts_of(units, kBlockUnits) + kChunk - 1) / kChunk * kChunk : kMaxUnits;
+  const bool one_block = units <= block;
   const char* weights = args.w->data.template as<char>();
   const float* bias = args.w->bias.template as<float>();
   const int64_t stride = args.x.strides[0];
+  const int out_size = bytes_of(args.out.dtype);
   const FinishFn finish_tile = finish_of(args);
-  const bool whole = units <= kMaxUnits;
-  const bool at_once_possible =
+  const bool simple =
       args.act == Activation::none && bias && !(args.residual && args.out.dtype == Dtype::bf16);
-  const Finish direct = !at_once_possible               ? Finish::later
-                        : args.out.dtype == Dtype::bf16 ? Finish::bf16
-                                                        : Finish::f32;
-  const Cut groups{rows, parts_of(rows, whole ? kCopyUnits / (padded > 0 ? padded : 1) : kMaxHeight)};
+  const Finish direct = !simple ? Finish::later : args.out.dtype == Dtype::bf16 ? Finish::bf16 : Finish::f32;
 
   TileArgs t{};
-  t.acc = s.acc;
   t.panel_bytes = units * Format::kUnitBytes;
-  t.out_stride = args.out.strides[0] * bytes_of(args.out.dtype);
+  t.out_stride = args.out.strides[0] * out_size;
   t.residual_stride = args.residual.strides[0];
   t.next_stride = stride * static_cast<int64_t>(sizeof(X));
-  for (int g = 0; g < groups.parts; ++g) {
-    const int group = part.row_begin + groups.begin(g), size = part.row_begin + groups.begin(g + 1) - group;
-    const Cut tiles{size, parts_of(size, kMaxHeight)};
-    int at_once = tiles.parts > 1 ? 1 : panels_at_once(size);
+  const int groups = parts_of(rows, whole ? kCopyUnits / padded : kMaxHeight);
+  for (int g = 0; g < groups; ++g) {
+    const int group = part.row_begin + static_cast<int>(static_cast<int64_t>(rows) * g / groups);
+    const int size = part.row_begin + static_cast<int>(static_cast<int64_t>(rows) * (g + 1) / groups) - group;
+    // Tiles of `low` rows, the first `higher` of them one row higher: no thin tile at the end.
+    const int tiles = parts_of(size, kMaxHeight), low = size / tiles, higher = size % tiles;
+    const TileFn multiply_low = Table::one(low), multiply_higher = Table::one(low + 1);
+    const int lines = tiles == 1 ? kStepLines : (kStepLines + tiles - 1) / tiles;
+    int at_once = tiles > 1 ? 1 : panels_at_once(size);
     for (int panel = part.panel_begin; panel < part.panel_end; panel += at_once) {
       if (panel + at_once > part.panel_end) at_once = 1;
       const int64_t column = static_cast<int64_t>(panel) * kPanel;
       const bool full = n - column >= at_once * kPanel;
-      const char* b = weights + panel * t.panel_bytes;
-      t.out_bytes = full ? at_once * kPanel * bytes_of(args.out.dtype) : 0;
+      const bool first = panel == part.panel_begin;
+      t.out_bytes = full ? at_once * kPanel * out_size : 0;
       t.bias = bias + column;
-      for (int i = 0; i < tiles.parts; ++i) {
-        const int begin = tiles.begin(i), height = tiles.begin(i + 1) - begin, row = group + begin;
-        const TileFn multiply = at_once > 1 ? Table::several(height) : Table::one(height);
-        const X* x = args.x.template row<X>(row);
-        t.out = args.out.template row<char>(0) + row * t.out_stride + column * bytes_of(args.out.dtype);
-        t.residual = args.residual ? args.residual.template row<float>(row) + column : nullptr;
-        t.finish = full ? direct : Finish::later;
-        // A panel comes from far away once for all tiles: each tile asks for its share of the next panel. The
-        // first tile has nobody before it, and a lone tile nobody beside it: they run ahead in their own
-        // panel.
-        const bool alone = tiles.parts == 1 || (i == 0 && panel == part.panel_begin);
-        t.ahead_lines = alone ? kStepLines : (kStepLines + tiles.parts - 1) / tiles.parts;
-        t.ahead =
-            alone ? b + kAheadBytes / at_once : b + t.panel_bytes + i * (units / kStep * t.ahead_lines * 64);
-        if (!alone && t.ahead >= b + 2 * t.panel_bytes) t.ahead_lines = 0;
-        if (whole) {
+      for (int64_t u = 0; u < units; u += block) {
+        const int64_t some = units - u < block ? units - u : block, some_bytes = some * Format::kUnitBytes;
+        const bool last = u + some == units;
+        t.b = weights + panel * t.panel_bytes + u * Format::kUnitBytes;
+        t.units = static_cast<int>(some);
+        t.fresh = u == 0;
+        t.finish = full && last ? direct : Finish::later;
+        for (int i = 0, begin = 0, height; i < tiles; ++i, begin += height) {
+          height = low + (i < higher);
+          const int row = group + begin;
+          const X* x = args.x.template row<X>(row);
           float* copy = s.copy + begin * padded;
           t.next_x = nullptr;
-          if (panel == part.panel_begin) {
-            copy_rows<Format>(copy, x, stride, height, k);
-            if (row + height < part.row_end) t.next_x = reinterpret_cast<const char*>(x + height * stride);
-          }
-          t.a = copy, t.b = b, t.units = static_cast<int>(units), t.fresh = true;
-          multiply(t);
-        } else {
-          t.a = s.copy;
-          for (int64_t u = 0; u < units; u += kMaxUnits) {
-            const int some = static_cast<int>(units - u < kMaxUnits ? units - u : kMaxUnits);
+          if (!whole) {
             const int64_t values = k - u * kPer < some * kPer ? k - u * kPer : some * kPer;
             copy_rows<Format>(s.copy, x + u * kPer, stride, height, values);
-            t.b = b + u * Format::kUnitBytes, t.units = some, t.fresh = u == 0;
-            t.finish = full && u + some == units ? direct : Finish::later;
-            multiply(t);
+            t.a = s.copy;
+          } else {
+            if (first && u == 0) {
+              copy_rows<Format>(copy, x, stride, height, k);
+              if (row + height < part.row_end) t.next_x = reinterpret_cast<const char*>(x + height * stride);
+            }
+            t.a = copy + u * height;
           }
+          // A block of weights comes from far away once for all tiles: each tile asks for its share of the
+          // next block. The first tile has nobody before it, and a lone tile nobody beside it: they run ahead
+          // in their own.
+          const bool alone = tiles == 1 || (i == 0 && first && u == 0);
+          const int64_t share = i * (some / kStep * lines * 64);
+          t.ahead = alone ? t.b + kAheadBytes / at_once : t.b + some_bytes + share;
+          t.ahead_lines = alone ? kStepLines : share < some_bytes ? lines : 0;
+          t.acc = one_block ? s.acc : s.acc + begin * kPanel;
+          t.out = args.out.template row<char>(0) + row * t.out_stride + column * out_size;
+          t.residual = args.residual ? args.residual.template row<float>(row) + column : nullptr;
+          if (at_once > 1)
+            Table::several(height)(t);
+          else
+            (i < higher ? multiply_higher : multiply_low)(t);
+          if (last && t.finish == Finish::later)
+            for (int p = 0; p < at_once; ++p)
+              finish_tile(args, t.acc + p * height * kPanel, row, height, panel + p);
         }
-        if (t.finish == Finish::later)
-          for (int p = 0; p < at_once; ++p)
-            finish_tile(args, s.acc + p * height * kPanel, row, height, panel + p);
       }
     }
   }
