@@ -153,7 +153,9 @@ void attend(const AttentionArgs& a, int sequence, int head, float* scratch) {
 
   const float* values = v;
   int64_t v_stride = head_dim;
-  if (Dot::kPairs || v_rows.bf16 || live.index || queries >= 24)
+  // f32 rows that are read by few blocks stay where they are; many reads pay for packing rows that lie far
+  // apart.
+  if (Dot::kPairs || v_rows.bf16 || live.index || queries >= 64)
     pack_values<Dot>(v_rows, live.count, head_dim, v);
   else
     values = reinterpret_cast<const float*>(v_rows.data), v_stride = v_rows.stride / 4;
