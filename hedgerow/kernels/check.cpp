@@ -124,15 +124,15 @@ inline int64_t inner(const Tensor& t, int axis) { return t.rank > axis ? t.exten
 
 }  // namespace
 
-PackedLinear pack_linear(const Context& on, const float* w, const float* bias, int n, int k, Dtype dtype) {
+PackedLinear pack_linear(const Backend& on, const float* w, const float* bias, int n, int k, Dtype dtype) {
   need_pointer("pack_linear", "w", w);
   constexpr int kMost = 1 << 24;
   if (n < 1 || k < 1 || n > kMost || k > kMost || static_cast<int64_t>(n) * k > INT_MAX)
     fail("pack_linear", "[n, k]", "1 to 16777216 each and fewer than 2^31 in all",
          "[" + std::to_string(n) + ", " + std::to_string(k) + "]");
   if (!(bit(dtype) & kFloat)) fail("pack_linear", "dtype", "f32|bf16", name_of(dtype));
-  PackedLinear packed = on.backend().pack_linear(w, bias, n, k, dtype);
-  packed.owner = &on.backend();
+  PackedLinear packed = on.pack_linear(w, bias, n, k, dtype);
+  packed.owner = &on;
   return packed;
 }
 

@@ -18,25 +18,25 @@ void PruneSteps::merge_tome(int block, const Tensor& k) {
   const uint8_t* alive = s_.masked ? s_.alive.as<uint8_t>() : nullptr;
   int pairs = 0;
   for (int i = 0; i < s_.batch; ++i) {
-    for (int r = rows.begin(i), at = 0; r < rows.end(i); ++r, ++at)
-      role[r] = at < special || (alive && !alive[r]) ? 0 : at % 2 == 0 ? 1 : 2;
     const size_t m = static_cast<size_t>(i);
     s_.counts[m] = tome_pairs(s_.live[m] + special, special, budget(i).merge);
     pairs += s_.counts[m];
+    for (int r = rows.begin(i), at = 0; r < rows.end(i); ++r, ++at)
+      role[r] = s_.counts[m] == 0 || at < special || (alive && !alive[r]) ? 0 : at % 2 == 0 ? 1 : 2;
   }
   if (pairs == 0) return;
 
   const int head_dim = s_.config().head_dim();
   const Tensor unit = s_.f32_rows(s_.unit, head_dim);
   unit_row(s_.on, {.x = k, .out = unit, .rows = rows});
-  s_.count(rows, s_.config().dim);
   match(s_.on, {.unit = unit,
                 .role = s_.column(s_.role, Dtype::u8),
                 .rows = rows,
                 .best = s_.column(s_.best, Dtype::i32),
                 .similarity = s_.column(s_.similarity, Dtype::f32)});
   for (int i = 0; i < s_.batch; ++i) {
-    const double half = 0.5 * rows.length(i);
+    if (s_.counts[static_cast<size_t>(i)] == 0) continue;
+    const double half = 0.5 * (s_.live[static_cast<size_t>(i)] + special);
     s_.result.macs[static_cast<size_t>(i)] += half * half * head_dim;
   }
 
@@ -62,6 +62,10 @@ void PruneSteps::merge_tome(int block, const Tensor& k) {
     const int begin = rows.begin(i), end = rows.end(i);
     to[i] = m;
     for (int r = begin; r < end; ++r) into[r] = role[r] == 1 && merging[r] ? best[r] : -1;
+    if (s_.counts[static_cast<size_t>(i)] == 0) {  // nothing merges: the order stays
+      for (int r = begin; r < begin + s_.live[static_cast<size_t>(i)] + special; ++r) kept[m++] = r;
+      continue;
+    }
     for (int r = begin; r < std::min(end, begin + special); ++r) kept[m++] = r;
     for (int r = begin; r < end; ++r)
       if (role[r] == 1 && into[r] < 0) kept[m++] = r;
@@ -123,7 +127,6 @@ void PruneSteps::merge_diffrate(int block) {
   if (sources > 0) {
     const Tensor unit = s_.f32_rows(s_.unit, dim);
     unit_row(s_.on, {.x = s_.x(), .out = unit, .rows = rows});
-    s_.count(rows, dim);
     match(s_.on, {.unit = unit,
                   .role = s_.column(s_.role, Dtype::u8),
                   .rows = rows,

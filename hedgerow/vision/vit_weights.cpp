@@ -35,10 +35,8 @@ class Packer {
         fmt::format("vit: {}: wanted at least {} x {} values, found {}", what, first_row + n, k, w.size()));
     require(bias.empty() || static_cast<int>(bias.size()) >= first_row + n,
             fmt::format("vit: {} bias: wanted {} values, found {}", what, n, bias.size()));
-    PackedLinear packed = backend_.pack_linear(w.data() + static_cast<int64_t>(first_row) * k,
-                                               bias.empty() ? nullptr : bias.data() + first_row, n, k, dtype_);
-    packed.owner = &backend_;
-    return packed;
+    return pack_linear(backend_, w.data() + static_cast<int64_t>(first_row) * k,
+                       bias.empty() ? nullptr : bias.data() + first_row, n, k, dtype_);
   }
 
  private:
