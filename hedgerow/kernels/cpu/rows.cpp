@@ -39,8 +39,10 @@ HEDGEROW_INLINE void add_values(Chains& sum, const T* x, int n) {
   int i = 0;
   for (; i + kChains * kLanes <= n; i += kChains * kLanes)
     for (int c = 0; c < kChains; ++c) sum.part[c] = add(sum.part[c], load(x + i + c * kLanes));
-  for (int c = 0; i < n; i += kLanes, ++c)
-    sum.part[c] = add(sum.part[c], i + kLanes <= n ? load(x + i) : load_n(x + i, n - i));
+  for (int c = 0; c < kChains; ++c) {  // chain numbers stay constants: the sums stay in registers
+    const int at = i + c * kLanes;
+    if (at < n) sum.part[c] = add(sum.part[c], at + kLanes <= n ? load(x + at) : load_n(x + at, n - at));
+  }
 }
 
 // sum += (x - shift)^2
@@ -53,8 +55,11 @@ HEDGEROW_INLINE void add_squares(Chains& sum, const T* x, int n, float shift) {
       const Vec d = sub(load(x + i + c * kLanes), s);
       sum.part[c] = fma(d, d, sum.part[c]);
     }
-  for (int c = 0; i < n; i += kLanes, ++c) {
-    const Vec d = i + kLanes <= n ? sub(load(x + i), s) : keep_first(sub(load_n(x + i, n - i), s), n - i);
+  for (int c = 0; c < kChains; ++c) {
+    const int at = i + c * kLanes;
+    if (at >= n) continue;
+    const Vec d =
+        at + kLanes <= n ? sub(load(x + at), s) : keep_first(sub(load_n(x + at, n - at), s), n - at);
     sum.part[c] = fma(d, d, sum.part[c]);
   }
 }
