@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The four products of a ViT block, with bias (GELU on fc1, residual on proj and fc2): device time of one call as a graph
-// of 50 calls / 50, over models and row counts; every tile shape beside the automatic choice. JSON lines on standard output.
-//   linear_sweep [f16|bf16] [all]
+// The four products of a ViT block, with bias (GELU on fc1, residual on proj and fc2): device time of one
+// call as a graph of 50 calls / 50, over models and row counts; every tile shape beside the automatic choice.
+// JSON lines on standard output.
+//   linear_sweep [f16|bf16] [all | point DIM ROWS TILE: the four products once each, eager, for a profiler]
+#include <cstdlib>
 #include <cstring>
 
 #include "bench/cuda/timing.h"
@@ -15,8 +17,12 @@ int main(int argc, char** argv) {
   constexpr int kCalls = 50;
   cudaStream_t stream;
   check(cudaStreamCreate(&stream), "creating a stream");
-  const char* tiles[] = {"", "plain", "128x256", "128x192", "128x128", "s64x64", "s128x64", "s128x128"};
-  for (int dim : {192, 384, 768}) {
+  const char* tiles[] = {"",     "plain", "p256",   "p192",    "p128",
+                         "a192", "a128",  "s64x64", "s128x64", "s128x128"};
+  const bool point = argc > 5 && !std::strcmp(argv[2], "point");
+  std::vector<int> dims = {192, 384, 768}, row_counts = {99, 197, 792, 1576, 6304, 25344, 50432};
+  if (point) dims = {std::atoi(argv[3])}, row_counts = {std::atoi(argv[4])};
+  for (int dim : dims) {
     const struct {
       const char* name;
       int n, k;
@@ -26,7 +32,7 @@ int main(int argc, char** argv) {
                     {"proj", dim, dim, Activation::none, true},
                     {"fc1", 4 * dim, dim, Activation::gelu_erf, false},
                     {"fc2", dim, 4 * dim, Activation::none, true}};
-    for (int rows : {99, 197, 792, 1576, 6304, 25344, 50432}) {
+    for (int rows : row_counts) {
       double sum = 0, best_sum = 0, flops = 0;
       for (const auto& product : products) {
         const Buffer x = bench::random_halves(static_cast<size_t>(rows) * product.k, dtype, 1, 1);
@@ -34,8 +40,8 @@ int main(int argc, char** argv) {
         const Buffer residual = bench::random_halves(static_cast<size_t>(rows) * product.n, dtype, 1, 2);
         const Buffer offsets = bench::device_offsets({rows});
         const std::vector<float> bias(product.n, 0.5f);
-        PackedLinear w = pack_linear(std::vector<float>(static_cast<size_t>(product.n) * product.k).data(), bias.data(),
-                                     product.n, product.k, dtype);
+        PackedLinear w = pack_linear(std::vector<float>(static_cast<size_t>(product.n) * product.k).data(),
+                                     bias.data(), product.n, product.k, dtype);
         w.data = bench::random_halves(static_cast<size_t>(product.n) * product.k, dtype, 0.03f, 3);
         LinearArgs a;
         a.x = matrix_view(x.as(), dtype, rows, product.k), a.w = &w, a.act = product.act;
@@ -43,22 +49,35 @@ int main(int argc, char** argv) {
         a.out = matrix_view(out.as(), dtype, rows, product.n);
         a.rows = {offsets.as<const int32_t>(), 1, rows, rows};
         auto timed = [&](LinearPlan plan) {
-          return bench::time_graph(stream, [&](cudaStream_t s) {
-            for (int i = 0; i < kCalls; ++i) {
-              if (const cudaError_t e = linear(s, a, plan); e != cudaSuccess) return e;
-            }
-            return cudaSuccess;
-          }, 5).device_us / kCalls;
+          return bench::time_graph(
+                     stream,
+                     [&](cudaStream_t s) {
+                       for (int i = 0; i < kCalls; ++i) {
+                         if (const cudaError_t e = linear(s, a, plan); e != cudaSuccess) return e;
+                       }
+                       return cudaSuccess;
+                     },
+                     all ? 3 : 7)
+                     .device_us /
+                 kCalls;
         };
+        if (point) {
+          check(linear(stream, a, {static_cast<LinearTile>(std::atoi(argv[5])), 1}), "linear");
+          check(cudaStreamSynchronize(stream), "linear");
+          continue;
+        }
         const LinearPlan chosen = linear_plan(rows, product.n, product.k);
         const double us = timed({}), work = 2.0 * rows * product.n * product.k;
         double best = us;
-        std::printf("{\"op\":\"linear\",\"dim\":%d,\"rows\":%d,\"product\":\"%s\",\"us\":%.2f,\"tflops\":%.0f,\"plan\":\"%s/%d\"",
-                    dim, rows, product.name, us, work / us * 1e-6, tiles[static_cast<int>(chosen.tile)], chosen.split);
-        for (int tile = 2; all && tile < 8; ++tile) {
+        std::printf(
+            "{\"op\":\"linear\",\"dim\":%d,\"rows\":%d,\"product\":\"%s\",\"us\":%.2f,\"tflops\":%.0f,"
+            "\"plan\":\"%s/%d\"",
+            dim, rows, product.name, us, work / us * 1e-6, tiles[static_cast<int>(chosen.tile)],
+            chosen.split);
+        for (int tile = 2; all && tile < 10; ++tile) {
           for (int split : {1, 2, 4, 8}) {
-            if (tile < 5 ? split > 1 : rows > 2000 || product.k / 64 < split) continue;
-            if (tile < 5 && rows < 700) continue;
+            if (tile < 7 ? split > 1 : rows > 2000 || product.k / 64 < split) continue;
+            if (tile < 7 && rows < 190) continue;
             const double t = timed({static_cast<LinearTile>(tile), split});
             best = std::min(best, t);
             std::printf(",\"%s/%d\":%.2f", tiles[tile], split, t);
@@ -67,8 +86,9 @@ int main(int argc, char** argv) {
         std::printf("}\n");
         sum += us, best_sum += best, flops += work;
       }
-      std::printf("{\"op\":\"block\",\"dim\":%d,\"rows\":%d,\"us\":%.2f,\"tflops\":%.0f,\"best_us\":%.2f}\n", dim, rows, sum,
-                  flops / sum * 1e-6, best_sum);
+      if (point) continue;
+      std::printf("{\"op\":\"block\",\"dim\":%d,\"rows\":%d,\"us\":%.2f,\"tflops\":%.0f,\"best_us\":%.2f}\n",
+                  dim, rows, sum, flops / sum * 1e-6, best_sum);
       std::fflush(stdout);
     }
   }

@@ -36,7 +36,7 @@ GraphTime time_graph(cudaStream_t stream, F&& queue, int replays = 9) {
   check(cudaGraphInstantiate(&exec, graph, 0), "instantiating");
   cudaEvent_t from, to;
   check(cudaEventCreate(&from), "event"), check(cudaEventCreate(&to), "event");
-  check(cudaGraphLaunch(exec, stream), "replay"), check(cudaGraphLaunch(exec, stream), "replay");
+  check(cudaGraphLaunch(exec, stream), "replay");
   check(cudaStreamSynchronize(stream), "replay");
   std::vector<double> device, host;
   for (int i = 0; i < replays; ++i) {

@@ -6,11 +6,16 @@
 
 #include "hedgerow/core/error.h"
 #include "hedgerow/kernels/cpu/cpu.h"
+#ifdef HEDGEROW_CUDA
+#include "hedgerow/kernels/cuda/cuda.h"
+#endif
 
 namespace hedgerow {
 
 Context::Context(const Backend& backend, int threads)
-    : backend_(&backend), pool_(std::make_unique<Pool>(threads)), scratch_(static_cast<size_t>(threads)) {}
+    : backend_(&backend), pool_(std::make_unique<Pool>(threads)), scratch_(static_cast<size_t>(threads)) {
+  if (backend.device) stream_ = backend.device->open();
+}
 
 void Context::reserve_scratch(size_t bytes_per_worker) {
   if (bytes_per_worker <= scratch_bytes_) return;
@@ -18,7 +23,18 @@ void Context::reserve_scratch(size_t bytes_per_worker) {
   scratch_bytes_ = bytes_per_worker;
 }
 
-const std::vector<const Backend*>& all_backends() { return cpu::backends(); }
+const std::vector<const Backend*>& all_backends() {
+#ifdef HEDGEROW_CUDA
+  static const std::vector<const Backend*> all = [] {
+    std::vector<const Backend*> found = cpu::backends();
+    found.push_back(&cuda::backend());
+    return found;
+  }();
+  return all;
+#else
+  return cpu::backends();
+#endif
+}
 
 namespace {
 
@@ -45,7 +61,7 @@ const Backend& find_backend(const std::string& name) {
   if (wanted.empty()) {
     const Backend* best = nullptr;
     for (const Backend* b : all_backends())
-      if (b->runs_here()) best = b;
+      if (!b->device && b->runs_here()) best = b;
     require(best != nullptr, "kernels: none of " + names_of(false) + " runs on this machine");
     return *best;
   }

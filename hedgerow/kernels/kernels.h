@@ -13,6 +13,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -34,6 +35,8 @@ class Context {
   const Backend& backend() const { return *backend_; }
   Pool& pool() const { return *pool_; }
   int threads() const { return pool_->threads(); }
+  // Device backends: the queue that ops go to (a cudaStream_t); null on the CPU.
+  void* stream() const { return stream_.get(); }
 
   // Makes sure that every worker has this much scratch. Allocates when it grows: call it before the hot path.
   void reserve_scratch(size_t bytes_per_worker);
@@ -48,6 +51,7 @@ class Context {
   std::unique_ptr<Pool> pool_;
   std::vector<Buffer> scratch_;
   size_t scratch_bytes_ = 0;
+  std::shared_ptr<void> stream_;
 };
 
 // ---------------------------------------------------------------------------------------------------- dense algebra
@@ -63,7 +67,10 @@ struct PackedLinear {
 };
 
 // w: row-major f32 [n, k]; bias: f32 [n] or null.
-PackedLinear pack_linear(const Context& on, const float* w, const float* bias, int n, int k, Dtype dtype);
+PackedLinear pack_linear(const Backend& on, const float* w, const float* bias, int n, int k, Dtype dtype);
+inline PackedLinear pack_linear(const Context& on, const float* w, const float* bias, int n, int k, Dtype dtype) {
+  return pack_linear(on.backend(), w, bias, n, k, dtype);
+}
 
 enum class Activation : uint8_t { none, gelu_erf, gelu_tanh };
 
@@ -252,6 +259,19 @@ struct MergeArgs {
 
 // ------------------------------------------------------------------------------------------------------------ table
 
+// What a table needs beside its ops when it does not compute in host memory. Ops are queued and return at once; what
+// goes wrong on the way is thrown by the next download, wait or record.
+struct DeviceCalls {
+  std::shared_ptr<void> (*open)();     // a queue, for one Context
+  Buffer (*allocate)(size_t bytes);    // zeroed device memory
+  void (*upload)(Context&, void* to, const void* from, size_t bytes);    // queued; `from` may be reused after wait()
+  void (*download)(Context&, void* to, const void* from, size_t bytes);  // returns when the bytes are there
+  void (*wait)(Context&);
+  // Records what `body` queues, to be replayed in one call: pointers and capacities stay, what they point to may change.
+  std::shared_ptr<void> (*record)(Context&, const std::function<void()>& body);
+  void (*replay)(Context&, const std::shared_ptr<void>& recorded);
+};
+
 struct Backend {
   const char* name;         // "scalar", "avx2", "avx512", "avx512bf16", "cuda"
   const char* description;
@@ -275,6 +295,8 @@ struct Backend {
   void (*unit_row)(Context&, const UnitRowArgs&) noexcept;
   void (*match)(Context&, const MatchArgs&) noexcept;
   void (*merge)(Context&, const MergeArgs&) noexcept;
+
+  const DeviceCalls* device = nullptr;  // null: tensors, offsets and index arrays are in host memory
 };
 
 // All tables in this build, slowest first; the best that runs here; one by name (Error if unknown or not runnable here).

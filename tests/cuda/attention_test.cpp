@@ -9,17 +9,20 @@ namespace {
 struct Case {
   Dtype dtype;
   int head_dim, heads;
-  AttentionKernel kernel;
+  std::vector<AttentionKernel> kernels;
   bool bias, fewer_queries, first_row;
   std::vector<int> lengths;
 };
 
-void run(const Case& c, const std::string& name) {
+constexpr const char* kKernels[] = {"automatic", "mma", "one_group", "two_groups", "whole"};
+
+void run(const Case& c, const std::string& title) {
   const int dim = c.heads * c.head_dim;
   Batch kv(c.lengths);
   std::vector<int> asked = c.lengths;
   if (c.fewer_queries) {
-    for (size_t i = 0; i < asked.size(); ++i) asked[i] = i % 3 == 0 ? asked[i] / 2 : (i % 3 == 1 ? (asked[i] > 0) : asked[i]);
+    for (size_t i = 0; i < asked.size(); ++i)
+      asked[i] = i % 3 == 0 ? asked[i] / 2 : (i % 3 == 1 ? (asked[i] > 0) : asked[i]);
   }
   Batch q(asked);
   Twin qkv(c.dtype, static_cast<size_t>(kv.capacity()) * 3 * dim);
@@ -38,7 +41,8 @@ void run(const Case& c, const std::string& name) {
     }
   }
   qkv.push(), index.push(), bias.push();
-  Twin out(c.dtype, static_cast<size_t>(q.capacity()) * dim), row(Dtype::f32, static_cast<size_t>(kv.capacity()) * c.heads);
+  Twin out(c.dtype, static_cast<size_t>(q.capacity()) * dim),
+      row(Dtype::f32, static_cast<size_t>(kv.capacity()) * c.heads);
   auto args = [&](bool on) {
     AttentionArgs a;
     auto part = [&](int i) {
@@ -55,41 +59,46 @@ void run(const Case& c, const std::string& name) {
     return a;
   };
   const reference::Attended want = reference::attention(args(false));
-  std::vector<unsigned char> before;
-  for (int repeat = 0; repeat < 2; ++repeat) {
-    out.fill(kNan), row.fill(kNan);
-    queued(attention(nullptr, args(true), c.kernel), name);
-    out.pull(), row.pull();
-    if (repeat == 0) before = out.host;
-  }
-  tally.check(before == out.host, name + ": two runs differ");
-  const double bound = c.dtype == Dtype::f32 ? 2e-5 : c.dtype == Dtype::f16 ? 4e-3 : 3e-2;
-  close(out, want.out, bound, name);
-  untouched(out, static_cast<size_t>(q.rows) * dim, name);
-  if (c.first_row) {
-    close(row, want.first_row, c.dtype == Dtype::f32 ? 1e-5 : 1e-4, name + " first row");
-    untouched(row, static_cast<size_t>(kv.rows) * c.heads, name + " first row");
+  for (AttentionKernel kernel : c.kernels) {
+    const std::string name = title + " " + kKernels[static_cast<int>(kernel)];
+    std::vector<unsigned char> before;
+    for (int repeat = 0; repeat < 2; ++repeat) {
+      out.fill(kNan), row.fill(kNan);
+      queued(attention(nullptr, args(true), kernel), name);
+      out.pull(), row.pull();
+      if (repeat == 0) before = out.host;
+    }
+    tally.check(before == out.host, name + ": two runs differ");
+    const double bound = c.dtype == Dtype::f32 ? 2e-5 : c.dtype == Dtype::f16 ? 4e-3 : 3e-2;
+    close(out, want.out, bound, name);
+    untouched(out, static_cast<size_t>(q.rows) * dim, name);
+    if (c.first_row) {
+      close(row, want.first_row, c.dtype == Dtype::f32 ? 1e-5 : 1e-4, name + " first row");
+      untouched(row, static_cast<size_t>(kv.rows) * c.heads, name + " first row");
+    }
   }
 }
 
 }  // namespace
 
 void test_attention() {
-  const std::vector<int> edges = {0, 1, 15, 16, 17, 63, 64, 65, 0, 127, 128, 129, 197, 300, 2},
+  const std::vector<int> edges = {0, 1, 15, 16, 17, 63, 64, 65, 0, 127, 128, 129, 197, 250, 2},
                          brief = {20, 1, 14, 0, 9}, mid = {20, 31, 3, 32}, even = {64, 64, 40};
-  const char* kernels[] = {"automatic", "mma", "one_group", "two_groups"};
   for (Dtype dtype : {Dtype::f16, Dtype::bf16, Dtype::f32}) {
     for (int head_dim : {64, 32, 128}) {
-      for (int kernel = 0; kernel < 4; ++kernel) {
-        if (kernel > 0 && (dtype == Dtype::f32 || head_dim != 64)) continue;
-        for (int variant = 0; variant < 8; ++variant) {
-          for (const auto* lengths : {&edges, &brief, &mid, &even}) {
-            Case c{dtype, head_dim, 3, static_cast<AttentionKernel>(kernel), (variant & 1) != 0, (variant & 2) != 0,
-                   (variant & 4) != 0, *lengths};
-            run(c, std::string("attention ") + name_of(dtype) + " dim " + std::to_string(head_dim) + " " + kernels[kernel] +
-                       (c.bias ? " bias" : "") + (c.fewer_queries ? " index" : "") + " longest " +
-                       std::to_string(lengths == &edges ? 300 : (*lengths)[0]));
-          }
+      std::vector<AttentionKernel> kernels = {AttentionKernel::automatic};
+      if (dtype != Dtype::f32 && head_dim == 64) {
+        kernels = {AttentionKernel::automatic, AttentionKernel::mma, AttentionKernel::one_group,
+                   AttentionKernel::two_groups, AttentionKernel::whole};
+      }
+      for (int variant = 0; variant < 8; ++variant) {
+        for (const auto* lengths : {&edges, &brief, &mid, &even}) {
+          const Case c{
+              dtype,   head_dim, 2, kernels, (variant & 1) != 0, (variant & 2) != 0, (variant & 4) != 0,
+              *lengths};
+          run(c, std::string("attention ") + name_of(dtype) + " dim " + std::to_string(head_dim) +
+                     (c.bias ? " bias" : "") + (c.fewer_queries ? " index" : "") +
+                     (c.first_row ? " first" : "") + " of " + std::to_string(lengths->size()));
         }
       }
     }

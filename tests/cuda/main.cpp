@@ -12,11 +12,16 @@ int main() {
   const struct {
     const char* name;
     void (*run)();
-  } parts[] = {{"attention", test_attention}, {"linear", test_linear}};
+  } parts[] = {{"attention", test_attention},
+               {"linear", test_linear},
+               {"rows", test_rows},
+               {"select", test_select},
+               {"merge", test_merge}};
   for (const auto& part : parts) {
     const Tally before = tally;
     part.run();
-    std::printf("%-10s %5d checks, %d failed\n", part.name, tally.checks - before.checks, tally.failures - before.failures);
+    std::printf("%-10s %5d checks, %d failed\n", part.name, tally.checks - before.checks,
+                tally.failures - before.failures);
   }
   return tally.failures != 0;
 }

@@ -51,7 +51,8 @@ struct Twin {
   std::vector<unsigned char> host;
   Buffer device;
 
-  Twin(Dtype d, size_t n) : dtype(d), count(n), host(n * bytes_of(d) + 16), device(device_buffer(n * bytes_of(d) + 16)) {}
+  Twin(Dtype d, size_t n)
+      : dtype(d), count(n), host(n * bytes_of(d) + 16), device(device_buffer(n * bytes_of(d) + 16)) {}
   void set(size_t i, float v) {
     if (dtype == Dtype::f32) {
       std::memcpy(&host[i * 4], &v, 4);
@@ -100,7 +101,8 @@ struct Batch {
   }
   int capacity() const { return rows + spare; }
   Ragged view(bool on_device) {
-    return {static_cast<const int32_t*>(offsets.at(on_device)), static_cast<int>(lengths.size()), capacity(), longest};
+    return {static_cast<const int32_t*>(offsets.at(on_device)), static_cast<int>(lengths.size()), capacity(),
+            longest};
   }
 };
 
@@ -126,7 +128,8 @@ inline void close(const Twin& got, const std::vector<double>& want, double bound
 inline void untouched(const Twin& t, size_t live, const std::string& what) {
   size_t written = 0;
   for (size_t i = live; i < t.count; ++i) written += !std::isnan(t.get(i));
-  tally.check(written == 0, what + ": " + std::to_string(written) + " values past the live rows were written");
+  tally.check(written == 0,
+              what + ": " + std::to_string(written) + " values past the live rows were written");
 }
 
 void test_attention();

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Chooses and queues the attention kernel, and holds the two plain ones: f32 (for checks) and the first query's
 // probabilities (for methods that score tokens by the class token's attention).
+#include <algorithm>
+
 #include "hedgerow/kernels/cuda/attention_mma.cuh"
+#include "hedgerow/kernels/cuda/attention_short.cuh"
 #include "hedgerow/kernels/cuda/attention_wgmma.cuh"
 #include "hedgerow/kernels/cuda/launch.h"
 #include "hedgerow/kernels/cuda/ops.h"
@@ -130,6 +133,19 @@ cudaError_t choose_warps(cudaStream_t stream, const AttentionArgs& a, const Atte
   return queue_mma<T, D, 4, BIAS>(stream, a, p);
 }
 
+constexpr int kShortKeys = 256;
+
+template <class T, int D, bool BIAS>
+cudaError_t queue_short(cudaStream_t stream, const AttentionArgs& a, const AttentionParams& p) {
+  constexpr size_t kMost = attention_short_shared(D, kShortWarps * 16, kShortKeys);
+  const int warps = std::min(kShortWarps, std::max(1, blocks_for(a.q_rows.max_len, 16)));
+  const int room = blocks_for(a.kv_rows.max_len, 16) * 16;
+  const Shape shape{dim3(blocks_for(a.q_rows.max_len, 16 * warps), p.heads, a.q_rows.batch), warps * 32u,
+                    attention_short_shared(D, 16 * warps, room)};
+  return room <= 32 ? launch<attention_short<T, D, 32, BIAS>, kMost>(stream, shape, p, room)
+                    : launch<attention_short<T, D, 64, BIAS>, kMost>(stream, shape, p, room);
+}
+
 template <class T, int GROUPS, bool BIAS>
 cudaError_t queue_groups(cudaStream_t stream, const AttentionArgs& a, const AttentionParams& p, const CUtensorMap& k_map,
                          const CUtensorMap& v_map) {
@@ -143,15 +159,24 @@ cudaError_t choose_kernel(cudaStream_t stream, const AttentionArgs& a, const Att
   const int head_dim = static_cast<int>(a.q.extents[2]);
   if (kernel == AttentionKernel::automatic) {
     const int64_t two_group_blocks = static_cast<int64_t>(blocks_for(a.q_rows.max_len, 128)) * p.heads * a.q_rows.batch;
-    if (!device().hopper() || head_dim != 64 || a.kv_rows.max_len <= 64) {
+    if (a.kv_rows.max_len <= 144) {
+      kernel = AttentionKernel::whole;
+    } else if (!device().hopper() || head_dim != 64) {
       kernel = AttentionKernel::mma;
     } else {
       kernel = two_group_blocks < 2 * device().multiprocessors ? AttentionKernel::one_group : AttentionKernel::two_groups;
     }
   }
+  if (kernel == AttentionKernel::whole && a.kv_rows.max_len <= kShortKeys) {
+    switch (head_dim) {
+      case 32: return queue_short<T, 32, BIAS>(stream, a, p);
+      case 64: return queue_short<T, 64, BIAS>(stream, a, p);
+      default: return queue_short<T, 128, BIAS>(stream, a, p);
+    }
+  }
   if (kernel != AttentionKernel::mma && head_dim == 64 && device().hopper()) {
     CUtensorMap k_map, v_map;
-    if (heads_map(k_map, a.kv.k, kRingKeys) && heads_map(v_map, a.kv.v, kRingKeys)) {
+    if (heads_map(k_map, a.kv.k, kBoxKeys) && heads_map(v_map, a.kv.v, kBoxKeys)) {
       return kernel == AttentionKernel::one_group ? queue_groups<T, 1, BIAS>(stream, a, p, k_map, v_map)
                                                   : queue_groups<T, 2, BIAS>(stream, a, p, k_map, v_map);
     }

@@ -35,9 +35,9 @@ LinearPlan linear_plan(int row_capacity, int n, int k) {
   auto tiles = [&](int rows, int cols) { return ((row_capacity + rows - 1) / rows) * ((n + cols - 1) / cols); };
   const int steps = (k + 63) / 64;
   // Wide tiles once they fill the chip: they read the least per product.
-  if (tiles(128, 256) >= room && n % 256 == 0) return {LinearTile::rows128_cols256, 1};
-  if (tiles(128, 192) >= room && n % 192 == 0) return {LinearTile::rows128_cols192, 1};
-  if (tiles(128, 128) >= room) return {LinearTile::rows128_cols128, 1};
+  if (tiles(256, 256) >= room && n % 256 == 0) return {LinearTile::pair_256, 1};
+  if (tiles(256, 192) >= room / 2 && n % 192 == 0) return {LinearTile::pair_192, 1};
+  if (tiles(128, 128) >= room) return {LinearTile::alone_128, 1};
   // Few tiles: smaller ones, and then ranges of k, until every multiprocessor has something to read.
   const bool small = tiles(128, 64) < room / 2;
   const int count = small ? tiles(64, 64) : tiles(128, 64);

@@ -17,33 +17,37 @@ cudaError_t queue_plain(cudaStream_t stream, const LinearArgs& a, const LinearPa
                                              a.w->data.as<const T>(), p);
 }
 
-template <class T, int ACTIVATION, int GROUPS, int N, int STAGES, bool SPLIT>
+template <class T, int ACTIVATION, int GROUPS, int N, int STAGES, Team TEAM>
 cudaError_t queue_tiles(cudaStream_t stream, const LinearArgs& a, const LinearParams& p, int ranks) {
-  using Tile = LinearShape<GROUPS, N, STAGES, SPLIT>;
+  using Tile = LinearShape<GROUPS, N, STAGES, TEAM>;
   CUtensorMap x_map, w_map;
   if (!matrix_map(x_map, a.x.dtype, a.x.data, a.rows.row_capacity, p.k, a.x.strides[0], Tile::kRows) ||
-      !matrix_map(w_map, a.w->dtype, a.w->data.as(), p.n, p.k, p.k, N)) {
+      !matrix_map(w_map, a.w->dtype, a.w->data.as(), p.n, p.k, p.k, Tile::kBoxW)) {
     return queue_plain<T, ACTIVATION>(stream, a, p);
   }
-  const int tiles = ((a.rows.row_capacity + Tile::kRows - 1) / Tile::kRows) * ((p.n + N - 1) / N);
+  const int tile_rows = Tile::kRows * (TEAM == Team::pair ? 2 : 1);
+  const int tiles = ((a.rows.row_capacity + tile_rows - 1) / tile_rows) * ((p.n + N - 1) / N);
   Shape shape;
   shape.block = Tile::kThreads;
   shape.shared = Tile::kShared;
   shape.cluster = ranks;
-  const int room = device().multiprocessors * Tile::kPerMultiprocessor;
-  shape.grid = SPLIT ? tiles * ranks : tiles < room ? tiles : room;
-  return launch<linear_wgmma<T, ACTIVATION, GROUPS, N, STAGES, SPLIT>, Tile::kShared>(stream, shape, x_map, w_map, p);
+  // Blocks that live at once; a split tile is taken once and its cluster leaves.
+  const int room = device().multiprocessors * Tile::kPerMultiprocessor / ranks;
+  shape.grid = (TEAM == Team::split || tiles < room ? tiles : room) * ranks;
+  return launch<linear_wgmma<T, ACTIVATION, GROUPS, N, STAGES, TEAM>, Tile::kShared>(stream, shape, x_map, w_map, p);
 }
 
 template <class T, int ACTIVATION>
 cudaError_t queue_linear(cudaStream_t stream, const LinearArgs& a, const LinearParams& p, LinearPlan plan) {
   switch (plan.tile) {
-    case LinearTile::rows128_cols256: return queue_tiles<T, ACTIVATION, 2, 256, 4, false>(stream, a, p, 1);
-    case LinearTile::rows128_cols192: return queue_tiles<T, ACTIVATION, 2, 192, 5, false>(stream, a, p, 1);
-    case LinearTile::rows128_cols128: return queue_tiles<T, ACTIVATION, 2, 128, 3, false>(stream, a, p, 1);
-    case LinearTile::split_64x64: return queue_tiles<T, ACTIVATION, 1, 64, 6, true>(stream, a, p, plan.split);
-    case LinearTile::split_128x64: return queue_tiles<T, ACTIVATION, 2, 64, 6, true>(stream, a, p, plan.split);
-    case LinearTile::split_128x128: return queue_tiles<T, ACTIVATION, 2, 128, 5, true>(stream, a, p, plan.split);
+    case LinearTile::pair_256: return queue_tiles<T, ACTIVATION, 2, 256, 4, Team::pair>(stream, a, p, 2);
+    case LinearTile::pair_192: return queue_tiles<T, ACTIVATION, 2, 192, 5, Team::pair>(stream, a, p, 2);
+    case LinearTile::pair_128: return queue_tiles<T, ACTIVATION, 2, 128, 3, Team::pair>(stream, a, p, 2);
+    case LinearTile::alone_192: return queue_tiles<T, ACTIVATION, 2, 192, 5, Team::alone>(stream, a, p, 1);
+    case LinearTile::alone_128: return queue_tiles<T, ACTIVATION, 2, 128, 3, Team::alone>(stream, a, p, 1);
+    case LinearTile::split_64x64: return queue_tiles<T, ACTIVATION, 1, 64, 6, Team::split>(stream, a, p, plan.split);
+    case LinearTile::split_128x64: return queue_tiles<T, ACTIVATION, 2, 64, 6, Team::split>(stream, a, p, plan.split);
+    case LinearTile::split_128x128: return queue_tiles<T, ACTIVATION, 2, 128, 5, Team::split>(stream, a, p, plan.split);
     default: return queue_plain<T, ACTIVATION>(stream, a, p);
   }
 }

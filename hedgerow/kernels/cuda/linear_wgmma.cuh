@@ -5,8 +5,10 @@
 //  - The row count is read on the device. Blocks walk over the tiles that exist, so a batch that lost half of its rows
 //    costs half, in the same launch.
 //  - Weights do not depend on the kernel before: the first tiles of them are fetched before waiting for it.
-//  - Few rows: a cluster of blocks shares one tile, each takes a range of k, and the sums meet in shared memory, always
-//    added in the same order.
+//  - Many rows: two blocks form a cluster, take tiles of the same columns, and fetch half of the weights each, for both:
+//    what limits large products is the traffic from the second-level cache.
+//  - Few rows: a cluster shares one tile, each block takes a range of k, and the sums meet in shared memory, always added
+//    in the same order.
 #pragma once
 
 #include "hedgerow/kernels/cuda/hopper.cuh"
@@ -16,90 +18,209 @@ namespace hedgerow::cuda {
 
 constexpr int kStepK = 64;
 
-template <int GROUPS, int N, int STAGES, bool SPLIT>
+enum class Team : uint8_t { alone, pair, split };  // what the blocks of a cluster do together
+
+template <int GROUPS, int N, int STAGES, Team TEAM>
 struct LinearShape {
-  static constexpr int kRows = 64 * GROUPS, kThreads = GROUPS * 128 + 32;
+  static constexpr int kRows = 64 * GROUPS;
   static constexpr int kXBytes = kRows * kStepK * 2, kWBytes = N * kStepK * 2, kStage = kXBytes + kWBytes;
-  static constexpr int kStaging = SPLIT ? 0 : GROUPS * 4 * 2048;  // one 16 x 64 tile per warp, for whole-line stores
-  static constexpr int kSumStride = N + 8;                        // of the sums that a cluster exchanges
+  static constexpr int kBoxW = TEAM == Team::pair ? N / 2 : N;
+  static constexpr int kStaging = GROUPS * 4 * 2048;  // one 16 x 64 tile per warp, for whole-line stores
+  static constexpr int kSumStride = N + 8;            // of the sums that a cluster exchanges
   static constexpr size_t kShared = static_cast<size_t>(STAGES) * kStage + kStaging + 2 * STAGES * 8;
   static constexpr int kPerMultiprocessor = kShared <= 113 * 1024 ? 2 : 1;
-  static_assert(!SPLIT || kRows * kSumStride * 4 <= STAGES * kStage);
+  // The feeding warp brings three idle ones where registers move from its warpgroup to those that multiply.
+  static constexpr bool kTrade = TEAM != Team::split && kPerMultiprocessor == 1;
+  static constexpr int kThreads = GROUPS * 128 + (kTrade ? 128 : 32);
+  static constexpr int kAtOnce = kTrade ? 4 : 2;  // groups of 8 columns whose last reads are in flight together
+  static_assert(TEAM != Team::split || kRows * kSumStride * 4 <= STAGES * kStage);
 };
 
-__device__ __forceinline__ void barrier_expect_more(uint32_t bar, uint32_t bytes) {
-  asm volatile("mbarrier.expect_tx.relaxed.cta.shared::cta.b64 [%0], %1;" ::"r"(bar), "r"(bytes) : "memory");
+// One warp's 16 x 64 sums to memory, kTiles groups of 8 columns at a time. `bias`, `residual` and `out` are read and written only inside the live rows.
+template <class T, int ACTIVATION, int kTiles>
+__device__ __forceinline__ void finish_chunk(const float* sums, const LinearParams& p, int row0, int col0, int rows,
+                                             unsigned char* staging) {
+  const int lane = threadIdx.x & 31, row = row0 + (lane >> 2), pair = (lane & 3) * 2;
+#pragma unroll
+  for (int j0 = 0; j0 < 8; j0 += kTiles) {
+    float2 bias[kTiles], low[kTiles], high[kTiles];
+#pragma unroll
+    for (int j = 0; j < kTiles; ++j) {
+      const int col = col0 + (j0 + j) * 8 + pair;
+      bias[j] = __ldg(reinterpret_cast<const float2*>(p.bias + col));
+      low[j] = high[j] = {0.0f, 0.0f};
+      if (p.residual && col < p.n) {
+        if (row < rows) low[j] = residual_at<T>(p, row, col);
+        if (row + 8 < rows) high[j] = residual_at<T>(p, row + 8, col);
+      }
+    }
+#pragma unroll
+    for (int j = 0; j < kTiles; ++j) {
+      const float* const s = sums + (j0 + j) * 4;
+      low[j].x += activated<ACTIVATION>(s[0] + bias[j].x), low[j].y += activated<ACTIVATION>(s[1] + bias[j].y);
+      high[j].x += activated<ACTIVATION>(s[2] + bias[j].x), high[j].y += activated<ACTIVATION>(s[3] + bias[j].y);
+    }
+    if (p.out_f32) {
+      float* const to = static_cast<float*>(p.out) + row * p.out_row + col0 + j0 * 8 + pair;
+#pragma unroll
+      for (int j = 0; j < kTiles; ++j) {
+        if (col0 + (j0 + j) * 8 >= p.n) break;
+        if (row < rows) *reinterpret_cast<float2*>(to + j * 8) = low[j];
+        if (row + 8 < rows) *reinterpret_cast<float2*>(to + 8 * p.out_row + j * 8) = high[j];
+      }
+      continue;
+    }
+#pragma unroll
+    for (int j = 0; j < kTiles; j += 2) {
+      store_matrices(shared_address(staging) + swizzled<8>(lane & 15, j0 + j + (lane >> 4)), pack2<T>(low[j].x, low[j].y),
+                     pack2<T>(high[j].x, high[j].y), pack2<T>(low[j + 1].x, low[j + 1].y),
+                     pack2<T>(high[j + 1].x, high[j + 1].y));
+    }
+  }
+  if (p.out_f32) return;
+  __syncwarp();
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    const int r = row0 + i * 4 + (lane >> 3), col = col0 + (lane & 7) * 8;
+    if (r < rows && col < p.n) {
+      *reinterpret_cast<int4*>(static_cast<T*>(p.out) + r * p.out_row + col) =
+          *reinterpret_cast<const int4*>(staging + swizzled<8>(i * 4 + (lane >> 3), lane & 7));
+    }
+  }
+  __syncwarp();
 }
 
-template <class T, int ACTIVATION, int GROUPS, int N, int STAGES, bool SPLIT>
-__global__ void __launch_bounds__(LinearShape<GROUPS, N, STAGES, SPLIT>::kThreads,
-                                  LinearShape<GROUPS, N, STAGES, SPLIT>::kPerMultiprocessor)
+// Adds up a tile that a cluster computed in parts; this block finishes its share of the rows.
+template <class T, int ACTIVATION, class Shape, int N>
+__device__ __forceinline__ void finish_split(const LinearParams& p, const float* mine, int row0, int col0, int rows, int rank,
+                                             int ranks) {
+  constexpr int kQuads = N / 4, kBatch = 4;
+  const int from = Shape::kRows * rank / ranks, count = (Shape::kRows * (rank + 1) / ranks - from) * kQuads;
+  for (int i0 = threadIdx.x; i0 < count; i0 += kBatch * Shape::kThreads) {
+    float4 v[kBatch];
+    float2 a[kBatch], b[kBatch];
+#pragma unroll
+    for (int u = 0; u < kBatch; ++u) {  // everything that has latency first
+      const int i = i0 + u * Shape::kThreads, r = from + i / kQuads, c = (i % kQuads) * 4;
+      a[u] = b[u] = {0.0f, 0.0f}, v[u] = {0.0f, 0.0f, 0.0f, 0.0f};
+      if (i >= count || row0 + r >= rows || col0 + c >= p.n) continue;
+      if (p.residual) a[u] = residual_at<T>(p, row0 + r, col0 + c), b[u] = residual_at<T>(p, row0 + r, col0 + c + 2);
+      v[u] = __ldg(reinterpret_cast<const float4*>(p.bias + col0 + c));
+      const uint32_t at = shared_address(mine + r * Shape::kSumStride + c);
+      for (int k = 0; k < ranks; ++k) {
+        const float4 part = load_shared_cluster(in_block(at, k));
+        v[u].x += part.x, v[u].y += part.y, v[u].z += part.z, v[u].w += part.w;
+      }
+    }
+#pragma unroll
+    for (int u = 0; u < kBatch; ++u) {
+      const int i = i0 + u * Shape::kThreads, r = from + i / kQuads, c = (i % kQuads) * 4;
+      if (i >= count || row0 + r >= rows || col0 + c >= p.n) continue;
+      const float4 y = {activated<ACTIVATION>(v[u].x) + a[u].x, activated<ACTIVATION>(v[u].y) + a[u].y,
+                        activated<ACTIVATION>(v[u].z) + b[u].x, activated<ACTIVATION>(v[u].w) + b[u].y};
+      const int64_t at = (row0 + r) * p.out_row + col0 + c;
+      if (p.out_f32) {
+        *reinterpret_cast<float4*>(static_cast<float*>(p.out) + at) = y;
+      } else {
+        *reinterpret_cast<uint2*>(static_cast<T*>(p.out) + at) = make_uint2(pack2<T>(y.x, y.y), pack2<T>(y.z, y.w));
+      }
+    }
+  }
+}
+
+template <class T, int ACTIVATION, int GROUPS, int N, int STAGES, Team TEAM>
+__global__ void __launch_bounds__(LinearShape<GROUPS, N, STAGES, TEAM>::kThreads,
+                                  LinearShape<GROUPS, N, STAGES, TEAM>::kPerMultiprocessor)
     linear_wgmma(const __grid_constant__ CUtensorMap x_map, const __grid_constant__ CUtensorMap w_map,
                  const __grid_constant__ LinearParams p) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
-  using Shape = LinearShape<GROUPS, N, STAGES, SPLIT>;
+  using Shape = LinearShape<GROUPS, N, STAGES, TEAM>;
   extern __shared__ __align__(1024) unsigned char memory[];
   const uint32_t at_stage = shared_address(memory), at_full = at_stage + STAGES * Shape::kStage + Shape::kStaging;
   const uint32_t at_empty = at_full + STAGES * 8;
   const int warp = threadIdx.x >> 5, lane = threadIdx.x & 31;
 
-  const int rank = SPLIT ? static_cast<int>(cluster_rank()) : 0, ranks = SPLIT ? static_cast<int>(cluster_size()) : 1;
-  const int first_tile = blockIdx.x / ranks, tile_step = gridDim.x / ranks;
+  constexpr bool kPair = TEAM == Team::pair, kSplit = TEAM == Team::split;
+  const int ranks = kPair ? 2 : kSplit ? static_cast<int>(cluster_size()) : 1;
+  const int rank = TEAM == Team::alone ? 0 : static_cast<int>(cluster_rank());
   const int columns = (p.n + N - 1) / N, all_steps = (p.k + kStepK - 1) / kStepK;
-  const int step_begin = all_steps * rank / ranks, steps = all_steps * (rank + 1) / ranks - step_begin;
+  const int step_begin = kSplit ? all_steps * rank / ranks : 0;
+  const int steps = kSplit ? all_steps * (rank + 1) / ranks - step_begin : all_steps;
+  // A tile is a range of rows (two, for a pair) by N columns; neighbours share the rows.
+  constexpr int kTileRows = Shape::kRows * (kPair ? 2 : 1);
+  const int first_tile = blockIdx.x / ranks, tile_step = gridDim.x / ranks;
+  auto row_of = [&](int tile) { return tile / columns * kTileRows + (kPair ? rank * Shape::kRows : 0); };
+  auto tiles_in = [&](int rows) { return columns * ((rows + kTileRows - 1) / kTileRows); };
 
   if (threadIdx.x == 0) {
     if (at_stage & 1023) __trap();
     for (int i = 0; i < STAGES; ++i) {
       barrier_init(at_full + i * 8, 1);
-      barrier_init(at_empty + i * 8, GROUPS * 4);
+      barrier_init(at_empty + i * 8, GROUPS * 4 * (kPair ? 2 : 1));
     }
     barrier_init_done();
   }
-  __syncthreads();
+  if constexpr (kPair) cluster_sync(); else __syncthreads();
   let_next_start();
 
   float sums[N / 2];
-  int tiles = 0;
-  if (warp == GROUPS * 4) {
-    if (lane == 0) {
+  int rows = 0;
+  if (warp >= GROUPS * 4) {
+    if constexpr (Shape::kTrade) registers_down<40>();
+    if (warp == GROUPS * 4 && lane == 0) {
+      prefetch_map(&x_map), prefetch_map(&w_map);
       const int ahead = min(STAGES, steps);
       auto load_w = [&](int slot, int step, int tile) {
-        tile_load_2d(at_stage + slot * Shape::kStage + Shape::kXBytes, &w_map, at_full + slot * 8,
-                     (step_begin + step) * kStepK, (tile % columns) * N);
+        const uint32_t to = at_stage + slot * Shape::kStage + Shape::kXBytes;
+        const int k = (step_begin + step) * kStepK, col = tile % columns * N;
+        if constexpr (kPair) {
+          tile_load_2d_shared(to + rank * (Shape::kWBytes / 2), &w_map, at_full + slot * 8, k, col + rank * (N / 2), 3);
+        } else {
+          tile_load_2d(to, &w_map, at_full + slot * 8, k, col);
+        }
+      };
+      auto load_x = [&](int slot, int step, int tile) {
+        tile_load_2d(at_stage + slot * Shape::kStage, &x_map, at_full + slot * 8, (step_begin + step) * kStepK, row_of(tile));
       };
       for (int s = 0; s < ahead; ++s) {
-        barrier_expect_more(at_full + s * 8, Shape::kWBytes);
+        barrier_expect(at_full + s * 8, Shape::kStage);
         load_w(s, s, first_tile);
       }
       wait_for_previous();
-      tiles = columns * ((*p.rows + Shape::kRows - 1) / Shape::kRows);
+      // Before the row count is known: at worst these rows are not there, and nobody looks at them.
+      for (int s = 0; s < ahead; ++s) load_x(s, s, first_tile);
+      rows = *p.rows;
+      const int tiles = tiles_in(rows);
       int count = 0;
       for (int tile = first_tile; tile < tiles; tile += tile_step) {
         for (int s = 0; s < steps; ++s, ++count) {
+          if (count < ahead) continue;
           const int slot = count % STAGES;
           if (count >= STAGES) barrier_wait(at_empty + slot * 8, (count / STAGES - 1) & 1);
-          const bool loaded = count < ahead;
-          barrier_expect(at_full + slot * 8, Shape::kXBytes + (loaded ? 0 : Shape::kWBytes));
-          tile_load_2d(at_stage + slot * Shape::kStage, &x_map, at_full + slot * 8, (step_begin + s) * kStepK,
-                       (tile / columns) * Shape::kRows);
-          if (!loaded) load_w(slot, s, tile);
+          barrier_expect(at_full + slot * 8, Shape::kStage);
+          load_x(slot, s, tile);
+          load_w(slot, s, tile);
         }
       }
-      if (first_tile >= tiles) {  // nothing to do: what was fetched must land before the memory is given up
-        for (int s = 0; s < ahead; ++s) {
-          barrier_arrive(at_full + s * 8);
-          barrier_wait(at_full + s * 8, 0);
-        }
+      if (first_tile >= tiles) {  // what was fetched must land before the memory is given up
+        for (int s = 0; s < ahead; ++s) barrier_wait(at_full + s * 8, 0);
       }
     }
     __syncwarp();
     wait_for_previous();
-    tiles = columns * ((*p.rows + Shape::kRows - 1) / Shape::kRows);
+    if constexpr (kSplit) rows = *p.rows;
   } else {
+    if constexpr (Shape::kTrade) registers_up<232>();
     wait_for_previous();
-    const int rows = *p.rows, group = warp >> 2;
-    tiles = columns * ((rows + Shape::kRows - 1) / Shape::kRows);
+    rows = *p.rows;
+    const int tiles = tiles_in(rows), group = warp >> 2;
+    auto release = [&](int slot) {
+      if constexpr (kPair) {
+        if (lane < 2) barrier_arrive_in(at_empty + slot * 8, lane);
+      } else {
+        if (lane == 0) barrier_arrive(at_empty + slot * 8);
+      }
+    };
     int count = 0;
     for (int tile = first_tile; tile < tiles; tile += tile_step) {
       for (int s = 0; s < steps; ++s, ++count) {
@@ -113,70 +234,25 @@ __global__ void __launch_bounds__(LinearShape<GROUPS, N, STAGES, SPLIT>::kThread
         products_commit();
         if (s > 0) {
           products_wait<1>();
-          if (lane == 0) barrier_arrive(at_empty + ((count - 1) % STAGES) * 8);
+          release((count - 1) % STAGES);
         }
       }
       products_wait<0>();
-      if (lane == 0) barrier_arrive(at_empty + ((count - 1) % STAGES) * 8);
-      if constexpr (SPLIT) break;  // the cluster finishes below
-
-      const int row0 = (tile / columns) * Shape::kRows + warp * 16, row = row0 + (lane >> 2);
-      unsigned char* const staging = memory + STAGES * Shape::kStage + warp * 2048;
+      release((count - 1) % STAGES);
+      if (kSplit && ranks > 1) break;  // the cluster finishes below
+      const int row0 = row_of(tile) + warp * 16;
 #pragma unroll
       for (int c = 0; c < N / 64; ++c) {
-        const int col0 = (tile % columns) * N + c * 64;
+        const int col0 = tile % columns * N + c * 64;
         if (col0 >= p.n || row0 >= rows) break;
-#pragma unroll
-        for (int j = 0; j < 8; j += 2) {
-          uint32_t packed[4];
-#pragma unroll
-          for (int h = 0; h < 2; ++h) {
-            const int col = col0 + (j + h) * 8 + (lane & 3) * 2;
-            float* const a = sums + c * 32 + (j + h) * 4;
-            const float2 bias = __ldg(reinterpret_cast<const float2*>(p.bias + col));
-            float2 low = {activated<ACTIVATION>(a[0] + bias.x), activated<ACTIVATION>(a[1] + bias.y)};
-            float2 high = {activated<ACTIVATION>(a[2] + bias.x), activated<ACTIVATION>(a[3] + bias.y)};
-            if (p.residual && col < p.n) {
-              if (row < rows) {
-                const float2 r = residual_at<T>(p, row, col);
-                low.x += r.x, low.y += r.y;
-              }
-              if (row + 8 < rows) {
-                const float2 r = residual_at<T>(p, row + 8, col);
-                high.x += r.x, high.y += r.y;
-              }
-            }
-            if (p.out_f32) {
-              float* const to = static_cast<float*>(p.out) + row * p.out_row + col;
-              if (row < rows && col < p.n) *reinterpret_cast<float2*>(to) = low;
-              if (row + 8 < rows && col < p.n) *reinterpret_cast<float2*>(to + 8 * p.out_row) = high;
-            }
-            packed[2 * h] = pack2<T>(low.x, low.y), packed[2 * h + 1] = pack2<T>(high.x, high.y);
-          }
-          if (!p.out_f32) {
-            const uint32_t to = shared_address(staging) + swizzled<8>(lane & 15, j + (lane >> 4));
-            store_matrices(to, packed[0], packed[1], packed[2], packed[3]);
-          }
-        }
-        if (!p.out_f32) {
-          __syncwarp();
-#pragma unroll
-          for (int i = lane; i < 16 * 8; i += 32) {
-            const int r = row0 + (i >> 3), col = col0 + (i & 7) * 8;
-            if (r < rows && col < p.n) {
-              *reinterpret_cast<int4*>(static_cast<T*>(p.out) + r * p.out_row + col) =
-                  *reinterpret_cast<const int4*>(staging + swizzled<8>(i >> 3, i & 7));
-            }
-          }
-          __syncwarp();
-        }
+        finish_chunk<T, ACTIVATION, Shape::kAtOnce>(sums + c * 32, p, row0, col0, rows, memory + STAGES * Shape::kStage + warp * 2048);
       }
     }
   }
 
-  if constexpr (SPLIT) {
-    if (first_tile >= tiles) return;  // the whole cluster leaves together
-    const int rows = *p.rows, row_base = (first_tile / columns) * Shape::kRows, col_base = (first_tile % columns) * N;
+  if constexpr (kPair) cluster_sync();  // nobody leaves while the other may still write here
+  if constexpr (kSplit) {
+    if (ranks == 1 || first_tile >= tiles_in(rows)) return;  // the whole cluster leaves together
     float* const mine = reinterpret_cast<float*>(memory);
     __syncthreads();  // every product of this block has read its tiles
     if (warp < GROUPS * 4) {
@@ -188,29 +264,7 @@ __global__ void __launch_bounds__(LinearShape<GROUPS, N, STAGES, SPLIT>::kThread
       }
     }
     cluster_sync();
-    const int from = Shape::kRows * rank / ranks, to = Shape::kRows * (rank + 1) / ranks;
-    for (int i = threadIdx.x; i < (to - from) * (N / 4); i += Shape::kThreads) {
-      const int r = from + i / (N / 4), c = (i % (N / 4)) * 4, row = row_base + r, col = col_base + c;
-      if (row >= rows || col >= p.n) continue;
-      float4 v = *reinterpret_cast<const float4*>(p.bias + col);
-      const uint32_t at = shared_address(mine + r * Shape::kSumStride + c);
-      for (int k = 0; k < ranks; ++k) {
-        const float4 part = load_shared_cluster(in_block(at, k));
-        v.x += part.x, v.y += part.y, v.z += part.z, v.w += part.w;
-      }
-      v.x = activated<ACTIVATION>(v.x), v.y = activated<ACTIVATION>(v.y);
-      v.z = activated<ACTIVATION>(v.z), v.w = activated<ACTIVATION>(v.w);
-      if (p.residual) {
-        const float2 a = residual_at<T>(p, row, col), b = residual_at<T>(p, row, col + 2);
-        v.x += a.x, v.y += a.y, v.z += b.x, v.w += b.y;
-      }
-      if (p.out_f32) {
-        *reinterpret_cast<float4*>(static_cast<float*>(p.out) + row * p.out_row + col) = v;
-      } else {
-        *reinterpret_cast<uint2*>(static_cast<T*>(p.out) + row * p.out_row + col) =
-            make_uint2(pack2<T>(v.x, v.y), pack2<T>(v.z, v.w));
-      }
-    }
+    finish_split<T, ACTIVATION, Shape, N>(p, mine, row_of(first_tile), first_tile % columns * N, rows, rank, ranks);
     cluster_sync();  // nobody leaves while others read here
   }
 #endif

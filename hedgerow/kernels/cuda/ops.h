@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every op of the contract as a call that queues kernels on a stream and returns at once. The table in cuda.cu wraps
-// these; tests and benchmarks may call them directly. Pointers inside the args (offsets, index arrays, per-sequence
-// arrays) are device pointers.
+// Every op of the contract as a call that queues kernels on a stream and returns at once. The table in
+// cuda.cu wraps these; tests and benchmarks may call them directly. Pointers inside the args (offsets, index
+// arrays, per-sequence arrays) are device pointers.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -11,14 +11,25 @@
 namespace hedgerow::cuda {
 
 // Which kernel computes attention; `automatic` chooses by head_dim, device and the length bound.
-enum class AttentionKernel : uint8_t { automatic, mma, one_group, two_groups };
+enum class AttentionKernel : uint8_t { automatic, mma, one_group, two_groups, whole };
 
-cudaError_t attention(cudaStream_t stream, const AttentionArgs& args, AttentionKernel kernel = AttentionKernel::automatic);
+cudaError_t attention(cudaStream_t stream, const AttentionArgs& args,
+                      AttentionKernel kernel = AttentionKernel::automatic);
 
-// How a product is cut up; `automatic` chooses by capacity and shape. split_*: a cluster of `split` blocks (1, 2, 4 or 8)
-// shares a tile, each with its part of k.
+// How a product is cut up; `automatic` chooses by capacity and shape. alone_N: 128 rows x N columns; pair_N:
+// two such blocks share their weights; split_*: a cluster of `split` blocks (1, 2, 4 or 8) shares a tile,
+// each with its part of k.
 enum class LinearTile : uint8_t {
-  automatic, plain, rows128_cols256, rows128_cols192, rows128_cols128, split_64x64, split_128x64, split_128x128
+  automatic,
+  plain,
+  pair_256,
+  pair_192,
+  pair_128,
+  alone_192,
+  alone_128,
+  split_64x64,
+  split_128x64,
+  split_128x128
 };
 struct LinearPlan {
   LinearTile tile = LinearTile::automatic;
@@ -41,5 +52,13 @@ cudaError_t row_norm(cudaStream_t stream, const RowNormArgs& args);
 cudaError_t head_score(cudaStream_t stream, const HeadScoreArgs& args);
 cudaError_t keep_log_prob(cudaStream_t stream, const KeepLogProbArgs& args);
 cudaError_t unit_row(cudaStream_t stream, const UnitRowArgs& args);
+
+// count, threshold, mass, floor, samples and kept_offsets are device arrays. Sequences of at most 9,000 rows.
+cudaError_t select(cudaStream_t stream, const SelectArgs& args);
+// x and out (alike) may be f32, f16 or bf16 in these:
+cudaError_t fuse_dropped(cudaStream_t stream, const FuseDroppedArgs& args);
+cudaError_t global_half(cudaStream_t stream, const GlobalHalfArgs& args);
+cudaError_t merge(cudaStream_t stream, const MergeArgs& args);
+cudaError_t match(cudaStream_t stream, const MatchArgs& args);
 
 }  // namespace hedgerow::cuda

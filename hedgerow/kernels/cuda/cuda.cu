@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+// The CUDA table: ops queued on the context's stream, memory, and graphs that replay a whole forward pass.
+//
+// An op that cannot be queued must not throw from a table entry; the first failure is kept and thrown by the next call
+// that waits.
+#include "hedgerow/kernels/cuda/cuda.h"
+
+#include <atomic>
+#include <string>
+
+#include "hedgerow/core/error.h"
+#include "hedgerow/kernels/cuda/launch.h"
+#include "hedgerow/kernels/cuda/memory.h"
+#include "hedgerow/kernels/cuda/ops.h"
+
+namespace hedgerow::cuda {
+namespace {
+
+std::atomic<int> first_failure{cudaSuccess};
+
+void note(cudaError_t e) {
+  int none = cudaSuccess;
+  if (e != cudaSuccess) first_failure.compare_exchange_strong(none, e);
+}
+void throw_failure(const char* doing) {
+  check(static_cast<cudaError_t>(first_failure.exchange(cudaSuccess)), doing);
+}
+
+cudaStream_t stream_of(Context& on) { return static_cast<cudaStream_t>(on.stream()); }
+
+template <class Args, cudaError_t (*kOp)(cudaStream_t, const Args&)>
+void entry(Context& on, const Args& args) noexcept {
+  note(kOp(stream_of(on), args));
+}
+cudaError_t automatic_linear(cudaStream_t s, const LinearArgs& a) { return linear(s, a); }
+cudaError_t automatic_attention(cudaStream_t s, const AttentionArgs& a) { return attention(s, a); }
+
+bool runs_here() { return device().major >= 8; }
+size_t scratch_bytes(int, int, int) { return 0; }
+
+std::shared_ptr<void> open() {
+  cudaStream_t stream;
+  check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "creating a stream");
+  return {stream, [](void* s) { cudaStreamDestroy(static_cast<cudaStream_t>(s)); }};
+}
+
+void upload(Context& on, void* to, const void* from, size_t bytes) {
+  check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream_of(on)), "copying to the device");
+}
+void wait(Context& on) {
+  const cudaError_t done = cudaStreamSynchronize(stream_of(on));
+  throw_failure("queueing an operation");
+  check(done, "computing");
+}
+void download(Context& on, void* to, const void* from, size_t bytes) {
+  check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, stream_of(on)), "copying from the device");
+  wait(on);
+}
+
+std::shared_ptr<void> record(Context& on, const std::function<void()>& body) {
+  const cudaStream_t stream = stream_of(on);
+  check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "recording");
+  cudaGraph_t graph = nullptr;
+  try {
+    body();
+  } catch (...) {
+    cudaStreamEndCapture(stream, &graph);
+    if (graph) cudaGraphDestroy(graph);
+    throw;
+  }
+  const cudaError_t ended = cudaStreamEndCapture(stream, &graph);
+  cudaGraphExec_t ready = nullptr;
+  const cudaError_t built = ended == cudaSuccess ? cudaGraphInstantiate(&ready, graph, 0) : ended;
+  if (graph) cudaGraphDestroy(graph);
+  throw_failure("queueing an operation");
+  check(built, "recording");
+  return {ready, [](void* g) { cudaGraphExecDestroy(static_cast<cudaGraphExec_t>(g)); }};
+}
+void replay(Context& on, const std::shared_ptr<void>& recorded) {
+  check(cudaGraphLaunch(static_cast<cudaGraphExec_t>(recorded.get()), stream_of(on)), "replaying");
+}
+
+const DeviceCalls kCalls = {open, device_buffer, upload, download, wait, record, replay};
+
+}  // namespace
+
+const Backend& backend() {
+  static const Backend table = {
+      "cuda",
+      "an NVIDIA GPU of compute capability 8.0 or more and its driver",
+      runs_here,
+      pack_linear,
+      scratch_bytes,
+      entry<LinearArgs, automatic_linear>,
+      entry<LayerNormArgs, layer_norm>,
+      entry<AttentionArgs, automatic_attention>,
+      entry<PatchifyArgs, patchify>,
+      entry<GatherArgs, gather>,
+      entry<ScatterArgs, scatter>,
+      entry<RowNormArgs, row_norm>,
+      entry<HeadScoreArgs, head_score>,
+      entry<SelectArgs, select>,
+      entry<FuseDroppedArgs, fuse_dropped>,
+      entry<GlobalHalfArgs, global_half>,
+      entry<KeepLogProbArgs, keep_log_prob>,
+      entry<UnitRowArgs, unit_row>,
+      entry<MatchArgs, match>,
+      entry<MergeArgs, merge>,
+      &kCalls,
+  };
+  return table;
+}
+
+}  // namespace hedgerow::cuda

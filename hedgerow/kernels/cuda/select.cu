@@ -1,0 +1,304 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which rows of a sequence survive, and the offsets of what is left. A block per sequence ranks its candidates by
+// counting, so that every rule sees one order with all ties decided; sums run in double in that order, as on the CPU.
+//
+// Each sequence's choice is first written where its rows begin; a second kernel turns counts into offsets and moves the
+// choices together. One sequence needs no second kernel.
+#include <algorithm>
+
+#include "hedgerow/kernels/cuda/device.cuh"
+#include "hedgerow/kernels/cuda/launch.h"
+#include "hedgerow/kernels/cuda/ops.h"
+
+namespace hedgerow::cuda {
+namespace {
+
+constexpr int kThreads = 256, kMoveThreads = 1024, kMovePer = 4;
+
+struct SelectParams {
+  const float* score;
+  const uint8_t* alive;
+  const int32_t* offsets;
+  int special, special_competes, append;
+  SelectMode mode;
+  const int32_t *count, *floor, *samples;
+  const float* threshold;
+  const double* mass;
+  int32_t *kept, *kept_offsets;
+  uint8_t* alive_out;
+};
+
+// A candidate as one number: its score's place among all floats above, its index (inverted) below. NaN lies below
+// everything, -0 equals +0, and of equal scores the lower index is the larger key.
+__device__ __forceinline__ uint64_t key_of(float score, int index) {
+  uint32_t u = 0;
+  if (score == score) {
+    u = __float_as_uint(score + 0.0f);
+    u = u & 0x80000000u ? ~u : u | 0x80000000u;
+  }
+  return static_cast<uint64_t>(u) << 32 | (0xffffffffu - static_cast<uint32_t>(index));
+}
+__device__ __forceinline__ int index_of(uint64_t key) { return static_cast<int>(0xffffffffu - static_cast<uint32_t>(key)); }
+__device__ __forceinline__ int clamped(double count, int m) { return count >= m ? m : count > 0 ? static_cast<int>(count) : 0; }
+
+__device__ int block_count(bool v) {
+  __shared__ int total;
+  __syncthreads();
+  if (threadIdx.x == 0) total = 0;
+  __syncthreads();
+  const int mine = __popc(__ballot_sync(0xffffffffu, v));
+  if ((threadIdx.x & 31) == 0 && mine) atomicAdd(&total, mine);  // integers: the order does not matter
+  __syncthreads();
+  return total;
+}
+
+// One sequence's working memory: keys by rank (best first), their weights, and who stays.
+struct Work {
+  uint64_t *keys, *ranked;
+  double* weight;
+  uint8_t* keep;
+};
+
+// weight[i] of the i-th key in the order asked for; returns their sum. Negative scores and NaN weigh nothing; if some are
+// infinite, only those weigh, equally; if nothing weighs anything, all weigh the same. `running`: weight becomes the sum
+// up to and including i.
+__device__ double weigh(const float* score, const Work& w, int m, bool rising, bool running) {
+  __shared__ double shared_sum;
+  const float best = m > 0 ? score[index_of(w.ranked[0])] : 0.0f;
+  const bool infinite = best == kInf;
+  for (int i = threadIdx.x; i < m; i += kThreads) {
+    const float s = score[index_of(w.ranked[rising ? m - 1 - i : i])];
+    w.weight[i] = infinite ? (s == kInf ? 1.0 : 0.0) : s > 0 ? static_cast<double>(s) : 0.0;
+  }
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    double sum = 0;
+#pragma unroll 8
+    for (int i = 0; i < m; ++i) {
+      sum += w.weight[i];
+      if (running) w.weight[i] = sum;
+    }
+    shared_sum = sum;
+  }
+  __syncthreads();
+  double sum = shared_sum;
+  if (!(sum > 0)) {
+    for (int i = threadIdx.x; i < m; i += kThreads) w.weight[i] = running ? i + 1.0 : 1.0;
+    sum = m;
+    __syncthreads();
+  }
+  return sum;
+}
+
+__device__ int count_for_mass(const float* score, const Work& w, int m, double mass) {
+  if (!(mass > 0) || m == 0) return 0;
+  const double wanted = mass * weigh(score, w, m, false, true);
+  int count = 0;
+  for (int base = 0; base < m; base += kThreads) {
+    const int i = base + threadIdx.x;
+    count += block_count(i < m && (i == 0 ? 0.0 : w.weight[i - 1]) < wanted);
+  }
+  return count;
+}
+
+// Inverse-transform sampling (Fayyaz et al. 2022); marks what it takes and returns how many. See the CPU's select for the
+// rule in words.
+__device__ int sample_ats(const float* score, const Work& w, int m, int samples) {
+  if (m == 0 || samples <= 0) return 0;
+  const double sum = weigh(score, w, m, true, false);
+  for (int i = threadIdx.x; i < m; i += kThreads) w.weight[i] /= sum;
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    double reached = 0;
+#pragma unroll 8
+    for (int i = 0; i < m; ++i) w.weight[i] = reached += w.weight[i];
+  }
+  __syncthreads();
+  const double low = w.weight[0], span = w.weight[m - 1] - low;
+  __syncthreads();
+  if (samples == 1 || !(span > 0)) {
+    if (threadIdx.x == 0) w.keep[index_of(w.ranked[0])] = 1;
+    __syncthreads();
+    return 1;
+  }
+  for (int i = threadIdx.x; i < m; i += kThreads) w.weight[i] = (w.weight[i] - low) / span;
+  __syncthreads();
+  int lo = 0, hi = m - 1;  // the first entry above 0; the last is 1
+  while (lo < hi) {
+    const int mid = (lo + hi) / 2;
+    if (w.weight[mid] <= 0) lo = mid + 1; else hi = mid;
+  }
+  const int first = lo;
+  const double start = w.weight[first];
+  for (int i = threadIdx.x; i < samples; i += kThreads) {
+    const double height = __dadd_rn(start, __dmul_rn(1.0 - start, static_cast<double>(i) / (samples - 1)));
+    int above = first, last = m - 1;
+    while (above < last) {
+      const int mid = (above + last) / 2;
+      if (w.weight[mid] < height) above = mid + 1; else last = mid;
+    }
+    const int pick = height - w.weight[above - 1] <= fabs(w.weight[above] - height) ? above - 1 : above;
+    w.keep[index_of(w.ranked[m - 1 - pick])] = 1;
+  }
+  __syncthreads();
+  int taken = 0;
+  for (int base = 0; base < m; base += kThreads) {
+    const int i = base + threadIdx.x;
+    taken += block_count(i < m && w.keep[index_of(w.ranked[i])]);
+  }
+  return taken;
+}
+
+__global__ void __launch_bounds__(kThreads) select_rows(const __grid_constant__ SelectParams p, int longest) {
+  extern __shared__ __align__(16) unsigned char memory[];
+  wait_for_previous();
+  let_next_start();
+  const int sequence = blockIdx.x, thread = threadIdx.x;
+  const int begin = p.offsets[sequence], length = p.offsets[sequence + 1] - begin, special = min(p.special, length);
+  const float* const score = p.score + begin;
+  Work w;
+  w.keys = reinterpret_cast<uint64_t*>(memory), w.ranked = w.keys + longest;
+  w.weight = reinterpret_cast<double*>(w.ranked + longest), w.keep = reinterpret_cast<uint8_t*>(w.weight + longest);
+
+  // 0 is below every candidate's key: an index never fills all 32 bits.
+  int m = 0;
+  for (int base = 0; base < length; base += kThreads) {
+    const int i = base + thread;
+    const bool candidate = i < length && (i < special ? p.special_competes != 0 : !p.alive || p.alive[begin + i]);
+    if (i < length) w.keys[i] = candidate ? key_of(score[i], i) : 0, w.keep[i] = 0;
+    m += block_count(candidate);
+  }
+  for (int i = thread; i < length; i += kThreads) {
+    const uint64_t key = w.keys[i];
+    int rank = 0;
+    for (int j = 0; j < length; ++j) rank += w.keys[j] > key;
+    if (key) w.ranked[rank] = key;
+  }
+  __syncthreads();
+
+  int count = 0;
+  if (p.mode == SelectMode::top_k) count = clamped(p.count[sequence], m);
+  if (p.mode == SelectMode::quantile) count = clamped(ceil(p.mass[sequence] * m), m);
+  if (p.mode == SelectMode::threshold) {
+    const float least = p.threshold[sequence];
+    for (int base = 0; base < m; base += kThreads) {
+      const int i = base + thread;
+      count += block_count(i < m && score[index_of(w.ranked[i])] >= least);
+    }
+  }
+  if (p.mode == SelectMode::mass) count = count_for_mass(score, w, m, p.mass[sequence]);
+  if (p.mode == SelectMode::ats) count = sample_ats(score, w, m, p.samples[sequence]);
+  const int floor = p.floor ? min(max(p.floor[sequence], 0), m) : 0;
+  if (p.mode == SelectMode::ats) {
+    if (thread == 0) {  // sampling leaves gaps: its floor is made up from the best of the rest
+      for (int i = 0; i < m && count < floor; ++i) {
+        uint8_t& keep = w.keep[index_of(w.ranked[i])];
+        count += !keep, keep = 1;
+      }
+    }
+  } else {
+    count = max(count, floor);
+    for (int i = thread; i < count; i += kThreads) w.keep[index_of(w.ranked[i])] = 1;
+  }
+  __syncthreads();
+  for (int i = thread; i < special; i += kThreads) w.keep[i] = 1;
+  __syncthreads();
+  int stay = 0;
+  for (int base = 0; base < m; base += kThreads) {
+    const int i = base + thread;
+    stay += block_count(i < m && w.keep[index_of(w.ranked[i])]);
+  }
+
+  // The kept rows in ascending order, from where the sequence begins.
+  __shared__ int before[kThreads / 32 + 1];
+  int written = 0;
+  for (int base = 0; base < length; base += kThreads) {
+    const int i = base + thread;
+    const bool keep = i < length && w.keep[i];
+    const unsigned votes = __ballot_sync(0xffffffffu, keep);
+    if ((thread & 31) == 0) before[thread >> 5] = __popc(votes);
+    __syncthreads();
+    int at = written, all = 0;
+    for (int k = 0; k < kThreads / 32; ++k) {
+      if (k < (thread >> 5)) at += before[k];
+      all += before[k];
+    }
+    if (keep) p.kept[begin + at + __popc(votes & ((1u << (thread & 31)) - 1))] = begin + i;
+    if (i < length && p.alive_out) p.alive_out[begin + i] = keep;
+    written += all;
+    __syncthreads();
+  }
+  if (thread == 0) {
+    if (p.append && stay < m) p.kept[begin + written++] = -1;
+    p.kept_offsets[sequence + 1] = written;
+    if (sequence == 0) p.kept_offsets[0] = 0;
+  }
+}
+
+// Counts become offsets, and every choice moves down to its place. A row never moves up, so passes over the
+// destinations in ascending order never overwrite what is still to be read.
+__global__ void __launch_bounds__(kMoveThreads) join_choices(int32_t* kept, int32_t* kept_offsets, const int32_t* offsets,
+                                                             int batch) {
+  __shared__ int sums[kMoveThreads / 32];
+  wait_for_previous();
+  let_next_start();
+  const int thread = threadIdx.x, lane = thread & 31, warp = thread >> 5;
+  int carried = 0;
+  for (int base = 0; base < batch; base += kMoveThreads) {
+    const int i = base + thread;
+    int v = i < batch ? kept_offsets[i + 1] : 0;
+    for (int o = 1; o < 32; o <<= 1) {
+      const int below = __shfl_up_sync(0xffffffffu, v, o);
+      if (lane >= o) v += below;
+    }
+    if (lane == 31) sums[warp] = v;
+    __syncthreads();
+    int before = carried, all = 0;
+    for (int k = 0; k < kMoveThreads / 32; ++k) {
+      if (k < warp) before += sums[k];
+      all += sums[k];
+    }
+    if (i < batch) kept_offsets[i + 1] = before + v;
+    carried += all;
+    __syncthreads();
+  }
+  const Rows to{kept_offsets, batch};
+  for (int base = 0; base < carried; base += kMoveThreads * kMovePer) {
+    int value[kMovePer];
+#pragma unroll
+    for (int u = 0; u < kMovePer; ++u) {
+      const int i = base + u * kMoveThreads + thread;
+      if (i >= carried) break;
+      const int sequence = to.owner(i);
+      value[u] = kept[offsets[sequence] + i - kept_offsets[sequence]];
+    }
+    __syncthreads();
+#pragma unroll
+    for (int u = 0; u < kMovePer; ++u) {
+      const int i = base + u * kMoveThreads + thread;
+      if (i < carried) kept[i] = value[u];
+    }
+    __syncthreads();
+  }
+}
+
+constexpr size_t shared_for(int longest) { return static_cast<size_t>(longest) * 25 + 16; }
+constexpr int kLongest = 9000;  // rows of one sequence that fit a block's memory
+
+}  // namespace
+
+cudaError_t select(cudaStream_t stream, const SelectArgs& a) {
+  if (a.rows.batch == 0) return cudaMemsetAsync(a.kept_offsets, 0, sizeof(int32_t), stream);
+  if (a.rows.max_len > kLongest) return cudaErrorInvalidValue;
+  SelectParams p = {};
+  p.score = a.score.as<const float>(), p.alive = a.alive.as<const uint8_t>(), p.offsets = a.rows.offsets;
+  p.special = a.special, p.special_competes = a.special_competes, p.append = a.append, p.mode = a.mode;
+  p.count = a.count, p.floor = a.floor, p.samples = a.samples, p.threshold = a.threshold, p.mass = a.mass;
+  p.kept = a.kept.as<int32_t>(), p.kept_offsets = a.kept_offsets, p.alive_out = a.alive_out.as<uint8_t>();
+  const cudaError_t e = launch<select_rows, shared_for(kLongest)>(
+      stream, {a.rows.batch, kThreads, shared_for(a.rows.max_len)}, p, a.rows.max_len);
+  if (e != cudaSuccess || a.rows.batch == 1) return e;
+  return launch<join_choices>(stream, {1, kMoveThreads}, p.kept, p.kept_offsets, p.offsets, a.rows.batch);
+}
+
+}  // namespace hedgerow::cuda
