@@ -9,6 +9,7 @@
 
 #include "hedgerow/core/error.h"
 #include "hedgerow/vision/vit_load.h"
+#include "hedgerow/vision/vit_state.h"
 
 namespace hedgerow {
 namespace {
@@ -173,7 +174,6 @@ Classifier::Classifier(std::shared_ptr<const ClassifierModel> model, ClassifierO
   if (options_.max_size == 0) options_.max_size = model_->image_size;
   const int tokens =
       patches_of(model_->config, options_.max_size, options_.max_size) + model_->config.special();
-  pool_ = std::make_unique<Pool>(options_.threads);
   state_ = std::make_unique<VitState>(model_->weights, VitLimits{options_.batch, tokens}, options_.threads);
 }
 
@@ -191,7 +191,8 @@ std::vector<PreparedPicture> Classifier::prepare_all(const std::vector<PictureRe
       out[i].error = requests[i].path + ": out of memory";
     }
   };
-  pool_->run(static_cast<int>(requests.size()), one);
+  // The state's own threads: those of a second pool would spin beside them for a while.
+  state_->impl().on.pool().run(static_cast<int>(requests.size()), one);
   return out;
 }
 

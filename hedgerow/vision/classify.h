@@ -14,7 +14,6 @@
 #include <string>
 #include <vector>
 
-#include "hedgerow/core/parallel.h"
 #include "hedgerow/io/image.h"
 #include "hedgerow/vision/preprocess.h"
 #include "hedgerow/vision/vit.h"
@@ -127,7 +126,6 @@ class Classifier {
  private:
   std::shared_ptr<const ClassifierModel> model_;
   ClassifierOptions options_;
-  std::unique_ptr<Pool> pool_;
   std::unique_ptr<VitState> state_;
 };
 

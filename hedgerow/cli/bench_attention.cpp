@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: Apache-2.0
+// hedgerow bench attention: the op alone over lengths and batches; what a call costs beyond its inner kernel;
+// and what a whole layer on a few rows costs beyond its kernels.
+#include <fmt/format.h>
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "hedgerow/cli/bench_support.h"
+#include "hedgerow/cli/commands.h"
+#include "hedgerow/cli/flags.h"
+#include "hedgerow/cli/output.h"
+#include "hedgerow/core/clock.h"
+#include "hedgerow/core/error.h"
+#include "hedgerow/core/rng.h"
+#include "hedgerow/kernels/cpu/level.h"
+#include "hedgerow/vision/vit_random.h"
+#include "hedgerow/vision/vit_state.h"
+
+namespace hedgerow::cli {
+namespace {
+
+constexpr int kHeadDim = 64, kFewRows = 20, kFewHeads = 3;
+
+struct Flags {
+  std::string batches = "1,8,32", lengths = "20,50,99,197,577", dtypes = "f32,bf16", json;
+  int heads = 6, threads = default_threads();
+  double spread = 0.3, seconds = 0.3;
+};
+
+// Packed q, k, v of sequences whose lengths are drawn around a mean, and the call on them.
+class Case {
+ public:
+  Case(int batch, int heads, double mean, double spread, Dtype dtype) {
+    const Rng rng{3, 0};
+    offsets_.push_back(0);
+    int longest = 0;
+    for (int i = 0; i < batch; ++i) {
+      const double factor = batch == 1 ? 1 : 1 + spread * (2 * rng.uniform(static_cast<uint64_t>(i)) - 1);
+      const int n = std::max(1, static_cast<int>(std::lround(mean * factor)));
+      offsets_.push_back(offsets_.back() + n);
+      longest = std::max(longest, n);
+      flops_ += 4.0 * n * n * heads * kHeadDim;
+    }
+    const int rows = offsets_.back();
+    const size_t values = static_cast<size_t>(rows) * 3 * heads * kHeadDim,
+                 width = static_cast<size_t>(bytes_of(dtype));
+    qkv_ = Buffer(values * width);
+    out_ = Buffer(values / 3 * width);
+    for (size_t i = 0; i < values; ++i) {
+      const float v = static_cast<float>(rng.uniform(i) * 2 - 1);
+      if (dtype == Dtype::f32) qkv_.as<float>()[i] = v;
+      if (dtype == Dtype::bf16) qkv_.as<uint16_t>()[i] = f32_to_bf16(v);
+    }
+    const Ragged ragged{offsets_.data(), batch, rows, longest};
+    const auto part = [&](size_t i) {
+      const size_t at = i * static_cast<size_t>(heads) * kHeadDim * width;
+      return heads_view(qkv_.as<char>() + at, dtype, rows, heads, kHeadDim, 3 * heads * kHeadDim);
+    };
+    args_.q = part(0);
+    args_.kv = {part(1), part(2)};
+    args_.q_rows = args_.kv_rows = ragged;
+    args_.scale = 1.0f / std::sqrt(static_cast<float>(kHeadDim));
+    args_.out = heads_view(out_.as(), dtype, rows, heads, kHeadDim);
+  }
+  const AttentionArgs& args() const { return args_; }
+  double flops() const { return flops_; }
+  int longest() const { return args_.q_rows.max_len; }
+
+ private:
+  std::vector<int32_t> offsets_;
+  Buffer qkv_, out_;
+  AttentionArgs args_;
+  double flops_ = 0;
+};
+
+// Seconds a call, over `calls` of them.
+template <class F>
+double timed(int calls, F&& f) {
+  const double begin = now_s();
+  for (int i = 0; i < calls; ++i) f();
+  return (now_s() - begin) / calls;
+}
+
+// Rounds in which each f runs `calls` times; the median of each one's seconds a call. Per round, in turns.
+std::vector<double> in_turns(const std::vector<std::function<void()>>& fs, int calls, double seconds) {
+  std::vector<std::vector<double>> samples(fs.size());
+  for (const auto& f : fs) timed(calls, f);
+  const double begin = now_s();
+  for (int round = 0; round < 9 || now_s() - begin < seconds; ++round)
+    for (size_t k = 0; k < fs.size(); ++k) samples[k].push_back(timed(calls, fs[k]));
+  std::vector<double> out;
+  for (auto& s : samples) out.push_back(median(std::move(s)));
+  return out;
+}
+
+cpu::Level level_named(const std::string& name) {
+  cpu::Level level = {};
+  if (name == "scalar") cpu::fill_attention_scalar(level);
+  if (name == "avx2") cpu::fill_attention_avx2(level);
+  if (name == "avx512") cpu::fill_attention_avx512(level);
+  if (name == "avx512bf16") cpu::fill_attention_avx512bf16(level);
+  require(level.attention != nullptr, "bench attention: kernels " + name + " have no CPU level");
+  return level;
+}
+
+void sweep(const Flags& flags, const Backend& backend, nlohmann::json& json) {
+  Table table({"dtype", "batch", "mean length", "longest", "us", "GFLOP/s", "% of peak"});
+  Context on(backend, flags.threads);
+  for (const std::string& name : split_list(flags.dtypes, "--dtypes")) {
+    const Dtype dtype = parse_dtype(name);
+    for (const int batch : int_list(flags.batches, "--batches", 1, 4096))
+      for (const int length : int_list(flags.lengths, "--lengths", 1, 65536)) {
+        const Case c(batch, flags.heads, length, flags.spread, dtype);
+        on.reserve_scratch(backend.scratch_bytes(c.longest(), flags.heads, kHeadDim));
+        const double once = timed(2, [&] { attention(on, c.args()); });
+        const int calls = std::max(1, static_cast<int>(2e-3 / once));
+        std::vector<double> elapsed, share;
+        const double begin = now_s();
+        for (int round = 0; round < 5 || now_s() - begin < flags.seconds; ++round) {
+          const double peak = measure_peak(backend, on.pool(), dtype);
+          elapsed.push_back(timed(calls, [&] { attention(on, c.args()); }));
+          share.push_back(peak > 0 ? c.flops() / elapsed.back() / peak : 0);
+        }
+        const double t = median(elapsed), s = median(share);
+        table.add({name, std::to_string(batch), std::to_string(length), std::to_string(c.longest()),
+                   fmt::format("{:.1f}", t * 1e6), fmt::format("{:.0f}", c.flops() / t * 1e-9),
+                   fmt::format("{:.1f}", 100 * s)});
+        json["sweep"].push_back({{"dtype", name},
+                                 {"batch", batch},
+                                 {"heads", flags.heads},
+                                 {"mean_length", length},
+                                 {"longest", c.longest()},
+                                 {"us", t * 1e6},
+                                 {"share_of_peak", s}});
+      }
+  }
+  fmt::print("attention, {} heads of {}, lengths +- {:.0f} %\n{}\n", flags.heads, kHeadDim,
+             100 * flags.spread, table.text());
+}
+
+// The public call against the inner kernel in a bare loop over heads, on the smallest work there is.
+void call_cost(const Flags& flags, const Backend& backend, nlohmann::json& json) {
+  const cpu::Level level = level_named(backend.name);
+  Table table({"dtype", "threads", "call us", "bare us", "difference us"});
+  for (const std::string& name : split_list(flags.dtypes, "--dtypes"))
+    for (const int threads : {1, 2}) {
+      const Case c(1, kFewHeads, kFewRows, 0, parse_dtype(name));
+      Context on(backend, threads);
+      on.reserve_scratch(backend.scratch_bytes(kFewRows, kFewHeads, kHeadDim));
+      const auto t = in_turns({[&] { attention(on, c.args()); },
+                               [&] {
+                                 for (int h = 0; h < kFewHeads; ++h)
+                                   level.attention(c.args(), 0, h, on.scratch(0));
+                               }},
+                              500, flags.seconds);
+      table.add({name, std::to_string(threads), fmt::format("{:.3f}", t[0] * 1e6),
+                 fmt::format("{:.3f}", t[1] * 1e6), fmt::format("{:.3f}", (t[0] - t[1]) * 1e6)});
+      json["call"].push_back(
+          {{"dtype", name}, {"threads", threads}, {"call_us", t[0] * 1e6}, {"bare_us", t[1] * 1e6}});
+    }
+  fmt::print("one call: 1 sequence of {} rows, {} heads\n{}\n", kFewRows, kFewHeads, table.text());
+}
+
+// A layer's ops, each in a loop of its own over the layers' weights (so that both ways read the weights from
+// the same cache), against a layer inside the forward pass: the difference of two depths.
+void layer_cost(const Flags& flags, const Backend& backend, nlohmann::json& json) {
+  constexpr int kShallow = 2, kLayers = 12, kRepeat = 8;
+  Table table({"dtype", "layer us", "kernels alone us", "difference us"});
+  for (const std::string& name : split_list(flags.dtypes, "--dtypes")) {
+    const Dtype dtype = parse_dtype(name);
+    const auto deep =
+        pack_vit(random_vit(fmt::format("deit-tiny,layers={}", kShallow + kLayers)), backend, dtype);
+    const auto shallow = pack_vit(random_vit(fmt::format("deit-tiny,layers={}", kShallow)), backend, dtype);
+    const VitConfig& c = config_of(*deep);
+    const int width = (kFewRows - 1) * c.patch;  // one row of patches, and CLS
+    const std::vector<float> pixels(3 * static_cast<size_t>(c.patch) * static_cast<size_t>(width), 0.5f);
+    const VitImage image{pixels.data(), c.patch, width, 0};
+    VitState deep_state(deep, {1, kFewRows}, flags.threads),
+        shallow_state(shallow, {1, kFewRows}, flags.threads);
+
+    Context on(backend, flags.threads);
+    on.reserve_scratch(backend.scratch_bytes(kFewRows, c.heads, c.head_dim()));
+    const Case attend(1, c.heads, kFewRows, 0, dtype);
+    const Ragged rows = attend.args().q_rows;
+    Buffer x(4u * kFewRows * c.dim), h(4u * kFewRows * c.dim), wide(4u * kFewRows * c.hidden_dim);
+    const Tensor residual = matrix_view(x.as(), Dtype::f32, kFewRows, c.dim),
+                 normed = matrix_view(h.as(), dtype, kFewRows, c.dim);
+    const Tensor qkv = matrix_view(wide.as(), dtype, kFewRows, 3 * c.dim),
+                 inside = matrix_view(wide.as(), dtype, kFewRows, c.hidden_dim);
+    const auto vec = [](const std::vector<float>& v) {
+      return vector_view(v.data(), Dtype::f32, static_cast<int64_t>(v.size()));
+    };
+    const auto each = [&](auto&& op) {
+      return [&deep, op] {
+        for (int i = 0; i < kLayers; ++i) op(deep->blocks[static_cast<size_t>(i)]);
+      };
+    };
+    const std::vector<std::function<void()>> fs = {
+        [&] { forward(deep_state, &image, 1, {}); },
+        [&] { forward(shallow_state, &image, 1, {}); },
+        each([&](const VitBlockWeights& w) {
+          layer_norm(on, {.x = residual,
+                          .gamma = vec(w.norm1.gamma),
+                          .beta = vec(w.norm1.beta),
+                          .out = normed,
+                          .rows = rows});
+        }),
+        each([&](const VitBlockWeights& w) {
+          linear(on, {.x = normed, .w = &w.qkv, .out = qkv, .rows = rows});
+        }),
+        each([&](const VitBlockWeights&) { attention(on, attend.args()); }),
+        each([&](const VitBlockWeights& w) {
+          linear(on, {.x = normed, .w = &w.proj, .residual = residual, .out = residual, .rows = rows});
+        }),
+        each([&](const VitBlockWeights& w) {
+          layer_norm(on, {.x = residual,
+                          .gamma = vec(w.norm2.gamma),
+                          .beta = vec(w.norm2.beta),
+                          .out = normed,
+                          .rows = rows});
+        }),
+        each([&](const VitBlockWeights& w) {
+          linear(on, {.x = normed, .w = &w.fc1, .act = Activation::gelu_erf, .out = inside, .rows = rows});
+        }),
+        each([&](const VitBlockWeights& w) {
+          linear(on, {.x = inside, .w = &w.fc2, .residual = residual, .out = residual, .rows = rows});
+        })};
+    const auto t = in_turns(fs, kRepeat, 4 * flags.seconds);
+    double alone = 0;
+    for (size_t i = 2; i < t.size(); ++i) alone += t[i] / kLayers;
+    const double layer = (t[0] - t[1]) / kLayers;
+    table.add({name, fmt::format("{:.2f}", layer * 1e6), fmt::format("{:.2f}", alone * 1e6),
+               fmt::format("{:.2f}", (layer - alone) * 1e6)});
+    json["layer"].push_back({{"dtype", name},
+                             {"layer_us", layer * 1e6},
+                             {"kernels_us", alone * 1e6},
+                             {"threads", flags.threads}});
+  }
+  fmt::print("one DeiT-T layer on {} rows, {} threads\n{}\n", kFewRows, flags.threads, table.text());
+}
+
+}  // namespace
+
+Command add_bench_attention(CLI::App& app) {
+  auto f = std::make_shared<Flags>();
+  app.add_option("--batches", f->batches, "sequences a call")->capture_default_str();
+  app.add_option("--lengths", f->lengths, "mean rows a sequence")->capture_default_str();
+  app.add_option("--heads", f->heads, "heads of 64")->check(CLI::Range(1, 1024))->capture_default_str();
+  app.add_option("--dtypes", f->dtypes, "f32, bf16")->capture_default_str();
+  app.add_option("--spread", f->spread, "lengths differ by up to this share of the mean")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
+  app.add_option("--threads", f->threads, "threads")->check(CLI::Range(1, 256))->capture_default_str();
+  app.add_option("--seconds", f->seconds, "time for each line")
+      ->check(CLI::Range(0.0, 3600.0))
+      ->capture_default_str();
+  app.add_option("--json", f->json, "file for all figures");
+  return [f](Outcome& outcome) {
+    const Backend& backend = find_backend();
+    nlohmann::json json = {{"machine", machine_text(backend, f->threads)}};
+    fmt::print("{}\n\n", machine_text(backend, f->threads));
+    sweep(*f, backend, json);
+    outcome.did_something = true;
+    call_cost(*f, backend, json);
+    layer_cost(*f, backend, json);
+    if (!f->json.empty()) write_text_whole(f->json, json.dump(1) + "\n");
+  };
+}
+
+}  // namespace hedgerow::cli

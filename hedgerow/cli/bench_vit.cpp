@@ -1,0 +1,330 @@
+// SPDX-License-Identifier: Apache-2.0
+// hedgerow bench vit: dense, ragged and padded, in turns, on random pictures.
+//
+// A group is one model, dtype and batch. In each round every variant of the group runs once and the peak is
+// measured; gains are medians of per-round ratios to the group's dense run, so that a machine that slows down
+// slows both.
+#include <fmt/format.h>
+
+#include <cmath>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <random>
+
+#include "hedgerow/cli/bench_support.h"
+#include "hedgerow/cli/commands.h"
+#include "hedgerow/cli/flags.h"
+#include "hedgerow/cli/output.h"
+#include "hedgerow/core/clock.h"
+#include "hedgerow/core/error.h"
+#include "hedgerow/core/rng.h"
+#include "hedgerow/io/file.h"
+#include "hedgerow/io/json.h"
+#include "hedgerow/vision/vit_state.h"
+
+namespace hedgerow::cli {
+namespace {
+
+struct Flags {
+  std::string models = "T,S,B", methods = "paper-l2", batches = "1,8,32", keeps = "0.5", dtypes = "f32,bf16",
+              layouts = "ragged,padded", counts, json;
+  double spread = 0.2, seconds = 1;
+  int after = 4, threads = default_threads(), rounds = 0, size = 0;
+  uint64_t seed = 1;
+};
+
+struct Variant {
+  std::string method, layout;
+  double keep = 0;  // 0: the method has none
+  VitRun run;
+  std::vector<double> elapsed_s, share;  // one a round
+  double macs = 0;                       // of the batch
+};
+
+// The kept share of each picture as benchmarks of fixed-count engines draw it: uniform around the mean, the
+// batch as a whole keeping the named share. The generator and its use are those of torch.rand, so both sides
+// time the same counts.
+std::vector<int> spread_counts(int batch, int patches, double keep, double spread, uint64_t seed) {
+  std::mt19937 generator(static_cast<uint32_t>(seed));
+  std::vector<double> r;
+  double mean = 0;
+  for (int i = 0; i < batch; ++i) {
+    r.push_back(static_cast<double>(generator() & 0xffffff) * 0x1p-24 * 2 - 1);
+    mean += r.back() / batch;
+  }
+  std::vector<int> counts;
+  for (const double x : r)
+    counts.push_back(
+        std::clamp(static_cast<int>(std::nearbyint((keep + spread * (x - mean)) * patches)), 1, patches));
+  return counts;
+}
+
+// Rows leaving each block, one picture a line, as classify --json writes them.
+std::vector<std::vector<int32_t>> read_counts(const std::string& file) {
+  std::vector<std::vector<int32_t>> out;
+  const std::string text = read_file(file, 256u << 20);
+  for (size_t from = 0, number = 1; from < text.size(); ++number) {
+    const size_t end = std::min(text.find('\n', from), text.size());
+    const std::string line = text.substr(from, end - from), where = fmt::format("{} line {}", file, number);
+    from = end + 1;
+    if (line.empty()) continue;
+    const nlohmann::json object = parse_json(line, where);
+    const nlohmann::json* kept = json_find(object, "kept");
+    require(kept && kept->is_array() && kept->size() <= 1000,
+            where + ": wanted \"kept\": [rows leaving each block]");
+    std::vector<int32_t> rows;
+    for (const auto& v : *kept) {
+      require(v.is_number_unsigned() && v.get<uint64_t>() <= 1u << 20, where + ": kept: wanted row counts");
+      rows.push_back(v.get<int32_t>());
+    }
+    out.push_back(std::move(rows));
+  }
+  require(!out.empty(), file + ": wanted at least one line, found none");
+  return out;
+}
+
+// A rate that comes out as `count` of `patches` after multiplication and truncation.
+double rate_of(int count, int patches) { return std::min(1.0, (count + 0.25) / patches); }
+
+class Group {
+ public:
+  Group(const Flags& flags, std::shared_ptr<const ClassifierModel> model, std::string name, int batch)
+      : flags_(flags), model_(std::move(model)), name_(std::move(name)), batch_(batch) {
+    const int side = model_->image_size, grid = side / model_->config.patch;
+    patches_ = grid * grid;
+    const size_t values = 3 * static_cast<size_t>(side) * side;
+    pixels_.resize(values * static_cast<size_t>(batch));
+    const Rng rng{flags.seed, 0};
+    for (size_t i = 0; i < pixels_.size(); ++i) pixels_[i] = static_cast<float>(rng.uniform(i) * 4 - 2);
+    for (int i = 0; i < batch; ++i)
+      images_.push_back({pixels_.data() + values * static_cast<size_t>(i), side, side, 0});
+    state_ = std::make_unique<VitState>(model_->weights,
+                                        VitLimits{batch, patches_ + model_->config.special()}, flags.threads);
+    add_variants();
+  }
+
+  void measure() {
+    reset_peak_memory();
+    for (Variant& v : variants_) {  // warms up, finds the counts
+      const VitResult& r = forward(*state_, images_.data(), batch_, v.run);
+      for (const double m : r.macs) v.macs += m;
+    }
+    const double begin = now_s();
+    const double budget_s = flags_.seconds * static_cast<double>(variants_.size());
+    for (int round = 0;; ++round) {
+      if (flags_.rounds > 0 ? round >= flags_.rounds : round >= 5 && now_s() - begin > budget_s) break;
+      const double peak = measure_peak(*model_->backend, state_->impl().on.pool(), model_->dtype);
+      peak_.push_back(peak);
+      for (size_t k = 0; k < variants_.size(); ++k) {
+        Variant& v = variants_[(k + static_cast<size_t>(round)) % variants_.size()];
+        const double start = now_s();
+        forward(*state_, images_.data(), batch_, v.run);
+        v.elapsed_s.push_back(now_s() - start);
+        v.share.push_back(peak > 0 ? 2 * v.macs / v.elapsed_s.back() / peak : 0);
+      }
+    }
+    memory_bytes_ = peak_memory_bytes();
+  }
+
+  void report(Table& table, nlohmann::json& json) const {
+    const Variant& dense = variants_.front();
+    for (const Variant& v : variants_) {
+      std::vector<double> ratios;
+      for (size_t i = 0; i < v.elapsed_s.size(); ++i) ratios.push_back(dense.elapsed_s[i] / v.elapsed_s[i]);
+      const double p50 = median(v.elapsed_s), p99 = quantile(v.elapsed_s, 0.99), share = median(v.share);
+      const double clock = median(ratios), arithmetic = dense.macs / v.macs;
+      const std::string dtype = hedgerow::name_of(model_->dtype);
+      table.add({name_, dtype, std::to_string(batch_), v.method, v.layout,
+                 v.keep > 0 ? fmt::format("{:g}", v.keep) : "", fmt::format("{:.1f}", batch_ / p50),
+                 fmt::format("{:.2f}", p50 * 1e3), fmt::format("{:.2f}", p99 * 1e3),
+                 fmt::format("{:.1f}", 100 * share), fmt::format("{:.3f}", clock),
+                 fmt::format("{:.3f}", arithmetic), fmt::format("{:.3f}", clock / arithmetic),
+                 fmt::format("{:.0f}", memory_bytes_ * 0x1p-20)});
+      json.push_back({{"model", name_},
+                      {"dtype", dtype},
+                      {"batch", batch_},
+                      {"method", v.method},
+                      {"layout", v.layout},
+                      {"keep", v.keep},
+                      {"images_per_s", batch_ / p50},
+                      {"p50_ms", p50 * 1e3},
+                      {"p99_ms", p99 * 1e3},
+                      {"rounds", v.elapsed_s.size()},
+                      {"share_of_peak", share},
+                      {"peak_flops", median(peak_)},
+                      {"macs_per_image", v.macs / batch_},
+                      {"clock_gain", clock},
+                      {"arithmetic_gain", arithmetic},
+                      {"clock_over_arithmetic", clock / arithmetic},
+                      {"peak_memory_bytes", memory_bytes_}});
+    }
+  }
+
+ private:
+  void add_variants() {
+    Variant dense;
+    dense.method = "none";
+    dense.layout = "ragged";
+    variants_.push_back(std::move(dense));
+    for (const std::string& name : split_list(flags_.methods, "--methods")) {
+      const PruneMethod method = prune_method(name);
+      if (method == PruneMethod::none) continue;
+      const std::vector<double> keeps = has_keep_rate(method) && flags_.counts.empty()
+                                            ? number_list(flags_.keeps, "--keeps", 1e-6, 1)
+                                            : std::vector<double>{0};
+      for (const double keep : keeps)
+        for (const std::string& layout : split_list(flags_.layouts, "--layouts"))
+          add_variant(method, keep, parse_layout(layout));
+    }
+  }
+
+  void add_variant(PruneMethod method, double keep, Layout layout) {
+    const bool merges = method == PruneMethod::tome || method == PruneMethod::diffrate;
+    if (merges && layout == Layout::padded) return;  // a merged row has no place in a full grid
+    Variant v;
+    v.method = hedgerow::name_of(method);
+    v.layout = name_of(layout);
+    v.keep = keep;
+    v.run.layout = layout;
+    v.run.prune.method = method;
+    v.run.prune.after = flags_.after;
+    v.run.prune.seed = flags_.seed;
+    const bool once = has_keep_rate(method) && v.method != "dynamicvit" && v.method.rfind("evit", 0) != 0;
+    if (!flags_.counts.empty()) {
+      impose(v, once);
+    } else if (once) {
+      for (const int count : spread_counts(batch_, patches_, keep, flags_.spread, flags_.seed))
+        v.run.prune.per_image.push_back(budget_of(count));
+    } else if (keep > 0) {
+      v.run.prune.budget.keep = keep;
+    }
+    variants_.push_back(std::move(v));
+  }
+
+  PruneBudget budget_of(int count) const {
+    PruneBudget b;
+    b.keep = rate_of(count, patches_);
+    return b;
+  }
+
+  void impose(Variant& v, bool once) {
+    require(once || v.run.prune.method == PruneMethod::ats,
+            "--counts: for methods whose counts depend on the picture (ats, threshold-l2, paper-*), found " +
+                v.method);
+    const auto recorded = read_counts(flags_.counts);
+    for (int i = 0; i < batch_; ++i) {
+      const std::vector<int32_t>& rows = recorded[static_cast<size_t>(i) % recorded.size()];
+      require(
+          static_cast<int>(rows.size()) == model_->config.layers,
+          fmt::format("{}: wanted {} blocks, found {}", flags_.counts, model_->config.layers, rows.size()));
+      if (once) {
+        require(flags_.after >= 1 && flags_.after <= static_cast<int>(rows.size()),
+                "--prune-after: beyond the model");
+        const int count = rows[static_cast<size_t>(flags_.after - 1)] - model_->config.special();
+        v.run.prune.per_image.push_back(budget_of(std::clamp(count, 1, patches_)));
+      } else {
+        v.run.prune.imposed.push_back(rows);
+      }
+    }
+  }
+
+  const Flags& flags_;
+  std::shared_ptr<const ClassifierModel> model_;
+  std::string name_;
+  int batch_, patches_ = 0;
+  std::vector<float> pixels_;
+  std::vector<VitImage> images_;
+  std::unique_ptr<VitState> state_;
+  std::vector<Variant> variants_;
+  std::vector<double> peak_;
+  double memory_bytes_ = 0;
+};
+
+// T, S, B stand for random DeiT weights; anything else is a model as classify takes it.
+std::string model_named(const std::string& name) {
+  static const std::map<std::string, std::string> kShort = {{"T", "random:deit-tiny,predictors=1"},
+                                                            {"S", "random:deit-small,predictors=1"},
+                                                            {"B", "random:deit-base,predictors=1"}};
+  const auto at = kShort.find(name);
+  return at == kShort.end() ? name : at->second;
+}
+
+// "T,random:dim=64,heads=2" is two models: a key belongs to the random shape before it.
+std::vector<std::string> model_list(const std::string& text) {
+  std::vector<std::string> out;
+  for (const std::string& part : split_list(text, "--models")) {
+    const bool key = part.find('=') != std::string::npos && part.rfind("random:", 0) != 0;
+    if (key && !out.empty() && out.back().rfind("random:", 0) == 0) {
+      out.back() += "," + part;
+    } else {
+      out.push_back(part);
+    }
+  }
+  return out;
+}
+
+void bench_vit(const Flags& flags, Outcome& outcome) {
+  const auto batches = int_list(flags.batches, "--batches", 1, 4096);
+  nlohmann::json rows = nlohmann::json::array();
+  Table table({"model", "dtype", "batch", "method", "layout", "keep", "images/s", "p50 ms", "p99 ms",
+               "% of peak", "gain", "arithmetic", "ratio", "MiB"});
+  std::string machine;
+  for (const std::string& name : model_list(flags.models))
+    for (const std::string& dtype : split_list(flags.dtypes, "--dtypes")) {
+      ModelOptions options;
+      options.dtype = parse_dtype(dtype);
+      options.image_size = flags.size;
+      const auto model = load_classifier_model(model_named(name), options);
+      machine = machine_text(*model->backend, flags.threads);
+      for (const int batch : batches) {
+        Group group(flags, model, name, batch);
+        group.measure();
+        group.report(table, rows);
+        outcome.did_something = true;
+        const nlohmann::json file = {{"machine", machine},         {"threads", flags.threads},
+                                     {"prune_after", flags.after}, {"spread", flags.spread},
+                                     {"seed", flags.seed},         {"results", rows}};
+        if (!flags.json.empty()) write_text_whole(flags.json, file.dump(1) + "\n");
+        fmt::print(stderr, "hedgerow: {} {} batch {} measured\n", name, dtype, batch);
+      }
+    }
+  fmt::print("{}\n\n{}\n", machine, table.text());
+  fmt::print(
+      "gain: on the clock, over this program's own dense run in the same rounds; arithmetic: dense over "
+      "executed\n"
+      "multiply-adds; ratio: how much of the arithmetic gain the clock shows; %% of peak: of the "
+      "multiply-add peak\n"
+      "measured in the same rounds, all products counted.\n");
+}
+
+}  // namespace
+
+Command add_bench_vit(CLI::App& app) {
+  auto f = std::make_shared<Flags>();
+  app.add_option("--models", f->models, "T, S, B (random weights), or models as classify takes them")
+      ->capture_default_str();
+  app.add_option("--methods", f->methods, "pruning methods")->capture_default_str();
+  app.add_option("--batches", f->batches, "pictures a forward pass")->capture_default_str();
+  app.add_option("--keeps", f->keeps, "keep rates, for methods that have one")->capture_default_str();
+  app.add_option("--dtypes", f->dtypes, "f32, bf16")->capture_default_str();
+  app.add_option("--layouts", f->layouts, "ragged, padded, padded-max")->capture_default_str();
+  app.add_option("--spread", f->spread, "methods with one prune: kept share per picture is keep +- this")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
+  app.add_option("--counts", f->counts,
+                 "JSON lines with recorded rows per block (classify --json) to impose");
+  app.add_option("--prune-after", f->after, "methods with one prune: after this many blocks")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  app.add_option("--threads", f->threads, "threads")->check(CLI::Range(1, 256))->capture_default_str();
+  app.add_option("--size", f->size, "resolution; default: the model's")->check(CLI::Range(8, 4096));
+  app.add_option("--seconds", f->seconds, "time for each variant of a group")
+      ->check(CLI::Range(0.0, 3600.0))
+      ->capture_default_str();
+  app.add_option("--rounds", f->rounds, "rounds instead of a time")->check(CLI::Range(0, 1000000));
+  app.add_option("--seed", f->seed, "of pictures and kept shares")->capture_default_str();
+  app.add_option("--json", f->json, "file for all figures");
+  return [f](Outcome& outcome) { bench_vit(*f, outcome); };
+}
+
+}  // namespace hedgerow::cli

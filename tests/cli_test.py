@@ -1,0 +1,321 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The program as a black box: exit codes, one-line errors, JSON, request files, overlays, skipped pictures.
+Usage: cli_test.py PATH_OF_HEDGEROW. Standard library only; models are random, pictures are drawn here."""
+import json
+import math
+import os
+import pathlib
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+import zlib
+
+HEDGEROW = ""
+TINY = "random:dim=64,heads=2,layers=12,patch=8,image=64,classes=10,predictors=1"
+PATCHES, LAYERS, CLASSES = 64, 12, 10
+METHODS = ["none", "threshold-l2", "dynamicvit", "evit", "evit-unfused", "ats", "tome", "diffrate", "paper-l2",
+           "paper-dynamicvit", "paper-evit", "paper-ats"]
+
+
+def chunk(kind, data):
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png(width, height, seed):
+    rows = b"".join(b"\0" + bytes((x * 7 * seed + y * (3 + seed) + c * 40) % 256 for x in range(width) for c in range(3))
+                    for y in range(height))
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+def png_size(data):
+    """Width and height of a PNG whose chunks are whole."""
+    assert data[:8] == b"\x89PNG\r\n\x1a\n"
+    at, pixels = 8, b""
+    while at < len(data):
+        length, kind = struct.unpack(">I4s", data[at:at + 8])
+        body = data[at + 8:at + 8 + length]
+        assert struct.unpack(">I", data[at + 8 + length:at + 12 + length])[0] == zlib.crc32(kind + body)
+        if kind == b"IDAT":
+            pixels += body
+        at += 12 + length
+    width, height = struct.unpack(">II", data[16:24])
+    assert len(zlib.decompress(pixels)) == height * (1 + 3 * width)
+    return width, height
+
+
+def run(*args, env=None):
+    return subprocess.run([HEDGEROW, *map(str, args)], capture_output=True, text=True, timeout=300,
+                          env={**os.environ, **(env or {})})
+
+
+class Cli(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.holder = tempfile.TemporaryDirectory()
+        cls.dir = pathlib.Path(cls.holder.name)
+        cls.pictures = cls.dir / "pictures"
+        (cls.pictures / "below").mkdir(parents=True)
+        cls.names = ["a.png", "b.png", "below/c.png"]
+        for i, name in enumerate(cls.names):
+            (cls.pictures / name).write_bytes(png(70 + 20 * i, 64 + 9 * i, i + 1))
+        (cls.pictures / "notes.md").write_text("not a picture")
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.holder.cleanup()
+
+    def classify(self, *args, model=TINY):
+        return run("classify", "--model", model, *args)
+
+    def results(self, *args):
+        done = self.classify("--json", *args)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    def refused(self, done, *words):
+        """Nothing done, and one line on stderr that has all the words."""
+        self.assertEqual(done.returncode, 2, done.stdout + done.stderr)
+        self.assertEqual(len(done.stderr.strip().splitlines()), 1, done.stderr)
+        self.assertEqual(done.stdout, "")
+        for word in words:
+            self.assertIn(word, done.stderr)
+
+    def test_version_help_and_kernels(self):
+        self.assertRegex(run("--version").stdout, r"^hedgerow \d+\.\d+\.\d+\n$")
+        self.assertIn("--prune", run("classify", "--help").stdout)
+        listed = run("--kernels", env={"HEDGEROW_KERNELS": "scalar"})
+        self.assertEqual(listed.returncode, 0)
+        self.assertRegex(listed.stdout, r"(?m)^\* scalar ")
+
+    def test_a_forced_kernel_level_is_the_one_in_use(self):
+        done = run("classify", "--model", TINY, "--threads", 1, self.pictures / "a.png", env={"HEDGEROW_KERNELS": "scalar"})
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("(scalar, f32", done.stdout)
+        self.refused(run("classify", "--model", TINY, self.pictures, env={"HEDGEROW_KERNELS": "abacus"}), "abacus", "scalar")
+
+    def test_text_names_each_picture(self):
+        done = self.classify(self.pictures)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        for name in self.names:
+            self.assertIn(name, done.stdout)
+        self.assertIn("pictures/s", done.stdout)
+        self.assertNotIn("notes.md", done.stdout + done.stderr)
+
+    def test_json_has_the_promised_fields(self):
+        for r, name in zip(self.results(self.pictures, "--logits", "--top", 3), self.names):
+            self.assertEqual(r["path"], str(self.pictures / name))
+            self.assertEqual(len(r["top"]), 3)
+            self.assertEqual(len(r["kept"]), LAYERS)
+            self.assertEqual(r["kept"][:-1], [PATCHES + 1] * (LAYERS - 1))
+            self.assertEqual(len(r["logits"]), CLASSES)
+            self.assertGreater(r["macs"], 0)
+            logits = [struct.unpack("f", struct.pack("f", v))[0] for v in r["logits"]]
+            highest = max(logits)
+            sum_exp = math.fsum(math.exp(v - highest) for v in logits)
+            order = sorted(range(CLASSES), key=lambda i: (-logits[i], i))
+            for t, index in zip(r["top"], order):
+                self.assertEqual(t["index"], index)
+                self.assertAlmostEqual(t["p"], math.exp(logits[index] - highest) / sum_exp, places=12)
+                self.assertIsInstance(t["label"], str)
+
+    def test_numbers_are_the_shortest_that_read_back(self):
+        done = self.classify("--json", "--logits", self.pictures / "a.png")
+        logits = json.loads(done.stdout, parse_float=str)["logits"]
+        single = lambda text: struct.pack("f", float(text))
+        for text in map(str, logits):
+            digits = len(text.split("e")[0].replace("-", "").replace(".", "").strip("0"))
+            fewer = [n for n in range(1, digits) if single(f"{float(text):.{n - 1}e}") == single(text)]
+            self.assertEqual(fewer, [], text)
+
+    def test_every_method_runs_without_further_flags(self):
+        dense = self.results(self.pictures / "a.png")[0]
+        for method in METHODS[1:]:
+            with self.subTest(method=method):
+                r = self.results(self.pictures / "a.png", "--prune", method)[0]
+                self.assertLess(r["macs"], dense["macs"])
+                self.assertLess(r["kept"][-2], PATCHES + 1)
+                self.assertEqual(r["kept"], sorted(r["kept"], reverse=True))
+
+    def test_batch_threads_and_order_change_nothing(self):
+        base = {r["path"]: r for r in self.results(self.pictures, "--logits", "--prune", "ats", "--batch", 3)}
+        paths = [self.pictures / n for n in reversed(self.names)]
+        for args in (["--batch", 1], ["--batch", 2, "--threads", 1], ["--layout", "padded-max"]):
+            for r in self.results(*paths, "--logits", "--prune", "ats", *args):
+                self.assertEqual(r["logits"], base[r["path"]]["logits"], args)
+
+    def test_a_range_of_rates_is_drawn_by_content_and_seed(self):
+        args = ["--prune", "paper-l2", "--keep", "0.2:0.9"]
+        forth = {r["path"]: r["kept"] for r in self.results(self.pictures, *args)}
+        back = {r["path"]: r["kept"] for r in self.results(*[self.pictures / n for n in reversed(self.names)], *args)}
+        self.assertEqual(forth, back)
+        self.assertGreater(len({tuple(k) for k in forth.values()}), 1)
+        other = {r["path"]: r["kept"] for r in self.results(self.pictures, *args, "--seed", 7)}
+        self.assertNotEqual(forth, other)
+
+    def test_kept_patches_agree_with_kept_rows(self):
+        r = self.results(self.pictures / "a.png", "--kept", "--prune", "threshold-l2", "--keep", 0.5)[0]
+        self.assertEqual(len(r["stages"]), len(r["kept_patches"]))
+        self.assertEqual(len(r["kept_patches"][0]), PATCHES // 2)
+        self.assertEqual(r["kept_patches"][0], sorted(set(r["kept_patches"][0])))
+        self.assertEqual(r["kept"][4], PATCHES // 2 + 1)
+        merged = self.results(self.pictures / "a.png", "--kept", "--prune", "tome", "--merge-r", 5)[0]
+        self.assertEqual(len(merged["kept_patches"][0]), PATCHES - 5)
+        self.assertEqual(len(merged["merged"][0]), 5)
+
+    def test_requests_have_rates_and_sizes_of_their_own(self):
+        file = self.dir / "requests.jsonl"
+        lines = [{"path": "pictures/a.png", "keep": 0.25}, {"path": "pictures/b.png"},
+                 {"path": str(self.pictures / "below/c.png"), "keep": 1, "size": 96}]
+        file.write_text("\n".join(map(json.dumps, lines)) + "\n")
+        rows = [r["kept"][4] for r in self.results("--requests", file, "--prune", "paper-evit", "--keep", 0.5)]
+        self.assertEqual(rows, [PATCHES // 4 + 1, PATCHES // 2 + 1, 144 + 1])
+
+    def test_hostile_requests_are_refused_with_their_line(self):
+        file = self.dir / "hostile.jsonl"
+        good = '{"path": "pictures/a.png"}\n'
+        for bad, word in (("{", "JSON"), ("[]", "object"), ("{}", "path"), ('{"path": 3}', "path"),
+                          ('{"path": "x", "keep": 2}', "keep"), ('{"path": "x", "keep": 0}', "keep"),
+                          ('{"path": "x", "size": 1e99}', "size"), ('{"path": "x", "size": -1}', "size"),
+                          ('{"path": "x", "speed": 1}', "speed"), ("[" * 5000, "line 2"), ('{"path": "\\u0000"}', "zero")):
+            with self.subTest(bad=bad[:40]):
+                file.write_text(good + bad + "\n")
+                self.refused(self.classify("--requests", file, "--prune", "paper-l2"), "line 2", word)
+
+    def test_lists_and_labels(self):
+        (self.dir / "list.txt").write_text("pictures/b.png\r\npictures/a.png\n")
+        for name in (self.dir / "list.txt", f"@{self.dir / 'list.txt'}"):
+            self.assertEqual([os.path.basename(r["path"]) for r in self.results(name)], ["b.png", "a.png"])
+        found = {os.path.basename(r["path"]): r for r in self.results(self.pictures)}
+        labels = self.dir / "labels.csv"
+        right, wrong = found["a.png"]["top"][0]["index"], found["b.png"]["top"][1]["index"]
+        labels.write_text(f"file,label\na.png,{right}\nb.png,{wrong}\n")
+        done = self.classify(self.pictures, "--labels", labels)
+        self.assertIn("top-1 50.00 %, top-5 100.00 % of 2 pictures", done.stdout)
+        labels.write_text(f"a.png,{CLASSES}\n")
+        self.refused(self.classify(self.pictures, "--labels", labels), "line 1", str(CLASSES))
+
+    def test_damaged_pictures_are_skipped_by_name(self):
+        folder = self.dir / "damaged"
+        folder.mkdir()
+        whole = png(64, 64, 3)
+        (folder / "good.png").write_bytes(whole)
+        (folder / "short.png").write_bytes(whole[:200])
+        (folder / "text.jpg").write_text("hello")
+        (folder / "empty.jpeg").write_bytes(b"")
+        done = self.classify(folder, folder / "missing.png", "--json")
+        self.assertEqual(done.returncode, 1)
+        self.assertEqual([os.path.basename(json.loads(x)["path"]) for x in done.stdout.splitlines()], ["good.png"])
+        skipped = [line for line in done.stderr.splitlines() if "skipped: " in line]
+        self.assertEqual(len(skipped), 4, done.stderr)
+        for name in ("short.png", "text.jpg", "empty.jpeg", "missing.png"):
+            self.assertTrue(any(name in line for line in skipped), name)
+        (folder / "good.png").unlink()
+        self.assertEqual(self.classify(folder).returncode, 2)
+
+    def test_nothing_to_do_is_an_error(self):
+        empty = self.dir / "empty"
+        empty.mkdir()
+        self.refused(self.classify(empty), "no JPEG or PNG")
+        self.refused(self.classify(), "wanted pictures")
+
+    def test_overlays_are_whole_pictures(self):
+        for method in ("evit", "tome", "ats"):
+            folder = self.dir / f"overlay-{method}"
+            done = self.classify(self.pictures, "--prune", method, "--overlay", folder)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertEqual(sorted(p.name for p in folder.iterdir()), ["a.png", "b.png", "c.png"])
+            for file in folder.iterdir():
+                width, height = png_size(file.read_bytes())
+                self.assertGreater(width, 2 * height if method == "evit" else height // 4)
+
+    def test_bad_flags_are_one_line(self):
+        a = self.pictures / "a.png"
+        for args, words in ((["--prune", "guess"], ["guess", "threshold-l2"]), (["--keep", "0.5"], ["--keep", "none"]),
+                            (["--prune", "evit", "--keep", "1.5"], ["--keep", "1.5"]),
+                            (["--prune", "evit", "--keep", "0.2:0.4"], ["--keep", "paper-*"]),
+                            (["--prune", "ats", "--threshold", "1"], ["--threshold", "threshold-l2"]),
+                            (["--prune", "threshold-l2", "--threshold", "1", "--mass", "0.5"], ["--mass", "one of them"]),
+                            (["--batch", "0"], ["--batch"]), (["--dtype", "f8"], ["--dtype"]), (["--layout", "x"], ["--layout"]),
+                            (["--threads", "many"], ["--threads"]), (["--top", "0"], ["--top"]), (["--nonsense"], ["--nonsense"]),
+                            (["--logits"], ["--json"]), (["--size", "65"], ["65"]), (["--crop", "tall"], ["--crop"]),
+                            (["--std", "1,0,1"], ["--std"]), (["--mean", "1,2"], ["--mean"]),
+                            (["--prune", "diffrate", "--diffrate", "Q 1"], ["Q 1"]),
+                            (["--prune", "paper-l2", "--prune-after", "12"], ["12"]), (["--labels", "missing.csv"], ["missing.csv"]),
+                            (["--requests", "missing.jsonl"], ["missing.jsonl"]), (["--overlay", str(a)], [str(a)])):
+            with self.subTest(args=args):
+                self.refused(self.classify(a, *args), *words)
+        self.refused(self.classify(a, model="no-such-model"), "no-such-model")
+        self.refused(self.classify(a, model="random:dim=65,heads=2"), "65")
+
+    def test_preprocessing_can_be_overridden(self):
+        base = self.results(self.pictures / "a.png", "--logits")[0]["logits"]
+        for args in (["--mean", "0.5,0.5,0.5"], ["--std", "0.5,0.5,0.5"], ["--resize", "100"], ["--crop", "none"],
+                     ["--crop", "0.7"], ["--interpolation", "bilinear"]):
+            with self.subTest(args=args):
+                self.assertNotEqual(self.results(self.pictures / "a.png", "--logits", *args)[0]["logits"], base)
+
+    def test_info_describes_a_checkpoint(self):
+        done = run("info", TINY)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        for word in ("12 blocks, width 64, 2 heads of 32", "64 patches + 1 special", "DynamicViT", *METHODS):
+            self.assertIn(word, done.stdout)
+        self.refused(run("info", "nowhere/at/all"), "nowhere/at/all")
+
+    def test_bench_writes_what_it_measured(self):
+        file = self.dir / "bench.json"
+        done = run("bench", "vit", "--models", TINY, "--batches", "1,2", "--dtypes", "f32", "--rounds", 3, "--threads", 1,
+                   "--methods", "paper-l2,ats", "--layouts", "ragged,padded", "--json", file)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        rows = json.loads(file.read_text())["results"]
+        self.assertEqual(len(rows), 2 * 5)
+        for row in rows:
+            self.assertGreater(row["images_per_s"], 0)
+            self.assertLessEqual(row["p50_ms"], row["p99_ms"])
+            self.assertGreater(row["share_of_peak"], 0)
+        dense = [r for r in rows if r["method"] == "none"]
+        self.assertEqual([r["arithmetic_gain"] for r in dense], [1, 1])
+        ragged = [r for r in rows if r["method"] == "paper-l2" and r["layout"] == "ragged"]
+        self.assertTrue(all(r["arithmetic_gain"] > 1.1 for r in ragged))
+
+    def test_bench_imposes_recorded_counts(self):
+        counts = self.dir / "counts.jsonl"
+        kept = [65, 65, 65, 50, 40, 30, 30, 20, 20, 10, 10, 1]
+        counts.write_text(json.dumps({"kept": kept}) + "\n")
+        file = self.dir / "imposed.json"
+        done = run("bench", "vit", "--models", TINY, "--batches", "2", "--dtypes", "f32", "--rounds", 1, "--threads", 1,
+                   "--methods", "ats", "--layouts", "ragged", "--counts", counts, "--json", file)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        rows = json.loads(file.read_text())["results"]
+        self.assertGreater(rows[1]["arithmetic_gain"], 1.5)
+        counts.write_text('{"kept": [1, -5]}\n')
+        self.refused(run("bench", "vit", "--models", TINY, "--counts", counts, "--methods", "ats"), "line 1", "kept")
+
+    def test_interrupt_ends_after_the_batch_at_hand(self):
+        many = self.dir / "many.txt"
+        many.write_text("pictures/a.png\n" * 20000)
+        out = self.dir / "interrupted.jsonl"
+        with out.open("w") as stream:
+            process = subprocess.Popen([HEDGEROW, "classify", "--model", TINY, "--json", str(many)], stdout=stream,
+                                       stderr=subprocess.PIPE, text=True)
+            end = time.time() + 60
+            while out.stat().st_size == 0 and time.time() < end:
+                time.sleep(0.05)
+            process.send_signal(signal.SIGINT)
+            _, stderr = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 1, stderr)
+        lines = out.read_text().splitlines()
+        self.assertGreater(len(lines), 0)
+        self.assertLess(len(lines), 20000)
+        for line in lines:
+            json.loads(line)
+        self.assertIn(f"interrupted: {len(lines)} of 20000", stderr)
+
+
+if __name__ == "__main__":
+    HEDGEROW = os.path.abspath(sys.argv.pop(1))
+    unittest.main()
