@@ -201,7 +201,7 @@ void run(const LinearArgs& args, LinearTile part, Scratch& s) {
       const bool full = n - column >= at_once * kPanel;
       const bool first = panel == part.panel_begin;
       t.out_bytes = full ? at_once * kPanel * out_size : 0;
-      t.bias = bias + column;
+      t.bias = bias ? bias + column : nullptr;
       for (int64_t u = 0; u < units; u += block) {
         const int64_t some = units - u < block ? units - u : block, some_bytes = some * Format::kUnitBytes;
         const bool last = u + some == units;
