@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The checked entry points: every op's shapes are looked at once, here, for all backends.
 //
-// A passing check is a handful of compares: messages are put together on the failing path only. Offsets are
-// checked too (they are in host memory); the contents of index arrays are the caller's promise.
+// A passing check is a handful of compares: messages are put together on the failing path only. Offsets and
+// image sizes are checked too where they are in host memory; what index arrays hold is the caller's promise.
 #include <climits>
 #include <string>
 
@@ -80,10 +80,10 @@ inline void need_pointer(const char* op, const char* field, const void* p) {
        std::to_string(r.rows()));
 }
 
-inline void need_ragged(const char* op, const char* field, const Ragged& r) {
-  bool ok = r.offsets && r.batch >= 0 && r.max_len >= 0 && r.row_capacity >= 0 && r.offsets[0] == 0;
-  if (ok) {
-    unsigned bad = 0;
+inline void need_ragged(const char* op, const Context& on, const char* field, const Ragged& r) {
+  bool ok = r.offsets && r.batch >= 0 && r.max_len >= 0 && r.row_capacity >= 0;
+  if (ok && !on.backend().device) {
+    unsigned bad = r.offsets[0] != 0;
     for (int i = 0; i < r.batch; ++i)  // as unsigned: a falling offset is a huge length
       bad |= static_cast<unsigned>(r.offsets[i + 1]) - static_cast<unsigned>(r.offsets[i]) >
              static_cast<unsigned>(r.max_len);
@@ -129,7 +129,7 @@ PackedLinear pack_linear(const Backend& on, const float* w, const float* bias, i
   constexpr int kMost = 1 << 24;
   if (n < 1 || k < 1 || n > kMost || k > kMost || static_cast<int64_t>(n) * k > INT_MAX)
     fail("pack_linear", "[n, k]", "1 to 16777216 each and fewer than 2^31 in all",
-         "[" + std::to_string(n) + ", " + std::to_string(k) + "]");
+         std::to_string(n) + " x " + std::to_string(k));
   if (!(bit(dtype) & kFloat)) fail("pack_linear", "dtype", "f32|bf16", name_of(dtype));
   PackedLinear packed = on.pack_linear(w, bias, n, k, dtype);
   packed.owner = &on;
@@ -142,7 +142,7 @@ void linear(Context& on, const LinearArgs& a) {
   if (a.w->owner != &on.backend()) [[unlikely]]
     fail(kOp, "w", std::string("weights packed by ") + on.backend().name,
          a.w->owner ? a.w->owner->name : "none");
-  need_ragged(kOp, "rows", a.rows);
+  need_ragged(kOp, on, "rows", a.rows);
   need(kOp, "x", a.x, bit(a.w->dtype), a.rows.row_capacity, a.w->k);
   need_if_given(kOp, "residual", a.residual, kF32, a.rows.row_capacity, a.w->n);
   need(kOp, "out", a.out, kFloat, a.rows.row_capacity, a.w->n);
@@ -152,7 +152,7 @@ void linear(Context& on, const LinearArgs& a) {
 
 void layer_norm(Context& on, const LayerNormArgs& a) {
   constexpr const char* kOp = "layer_norm";
-  need_ragged(kOp, "rows", a.rows);
+  need_ragged(kOp, on, "rows", a.rows);
   need(kOp, "x", a.x, kF32, a.index ? 0 : a.rows.row_capacity, kAny);
   need_if_given(kOp, "index", a.index, kI32, a.rows.row_capacity);
   need(kOp, "gamma", a.gamma, kF32, a.x.extents[1]);
@@ -163,8 +163,8 @@ void layer_norm(Context& on, const LayerNormArgs& a) {
 
 void attention(Context& on, const AttentionArgs& a) {
   constexpr const char* kOp = "attention";
-  need_ragged(kOp, "q_rows", a.q_rows);
-  need_ragged(kOp, "kv_rows", a.kv_rows);
+  need_ragged(kOp, on, "q_rows", a.q_rows);
+  need_ragged(kOp, on, "kv_rows", a.kv_rows);
   need_same_batch(kOp, "kv_rows", a.q_rows, a.kv_rows);
   need(kOp, "q", a.q, kFloat, a.q_index ? 0 : a.q_rows.row_capacity, kAny, kAny);
   const int64_t heads = a.q.extents[1], head_dim = a.q.extents[2];
@@ -184,7 +184,7 @@ void attention(Context& on, const AttentionArgs& a) {
 
 void patchify(Context& on, const PatchifyArgs& a) {
   constexpr const char* kOp = "patchify";
-  need_ragged(kOp, "rows", a.rows);
+  need_ragged(kOp, on, "rows", a.rows);
   if (a.patch < 1 || a.patch > 1024) [[unlikely]]
     fail(kOp, "patch", "1 to 1024", std::to_string(a.patch));
   need_at_least(kOp, "special", 0, a.special);
@@ -194,7 +194,7 @@ void patchify(Context& on, const PatchifyArgs& a) {
     need_pointer(kOp, "heights", a.heights);
     need_pointer(kOp, "widths", a.widths);
   }
-  for (int i = 0; i < a.rows.batch; ++i) {
+  for (int i = 0; i < a.rows.batch && !on.backend().device; ++i) {
     const int h = a.heights[i], w = a.widths[i];
     need_pointer(kOp, "images", a.images[i]);
     if (h < 1 || w < 1 || h % a.patch || w % a.patch) [[unlikely]]
@@ -210,7 +210,7 @@ void patchify(Context& on, const PatchifyArgs& a) {
 
 void gather(Context& on, const GatherArgs& a) {
   constexpr const char* kOp = "gather";
-  need_ragged(kOp, "rows", a.rows);
+  need_ragged(kOp, on, "rows", a.rows);
   need(kOp, "x", a.x, kF32 | kI32, 0, a.x.rank > 1 ? kAny : kNone, a.x.rank > 2 ? kAny : kNone);
   need(kOp, "index", a.index, kI32, a.rows.row_capacity);
   need(kOp, "out", a.out, bit(a.x.dtype), a.rows.row_capacity, inner(a.x, 1), inner(a.x, 2));
@@ -219,7 +219,7 @@ void gather(Context& on, const GatherArgs& a) {
 
 void scatter(Context& on, const ScatterArgs& a) {
   constexpr const char* kOp = "scatter";
-  need_ragged(kOp, "rows", a.rows);
+  need_ragged(kOp, on, "rows", a.rows);
   need(kOp, "x", a.x, kF32 | kI32, a.rows.row_capacity, a.x.rank > 1 ? kAny : kNone,
        a.x.rank > 2 ? kAny : kNone);
   need(kOp, "index", a.index, kI32, a.rows.row_capacity);
@@ -229,7 +229,7 @@ void scatter(Context& on, const ScatterArgs& a) {
 
 void row_norm(Context& on, const RowNormArgs& a) {
   constexpr const char* kOp = "row_norm";
-  need_ragged(kOp, "rows", a.rows);
+  need_ragged(kOp, on, "rows", a.rows);
   need(kOp, "x", a.x, kFloat, a.rows.row_capacity, kAny, a.x.rank > 2 ? kAny : kNone);
   need(kOp, "out", a.out, kF32, a.rows.row_capacity);
   on.backend().row_norm(on, a);
@@ -237,7 +237,7 @@ void row_norm(Context& on, const RowNormArgs& a) {
 
 void head_score(Context& on, const HeadScoreArgs& a) {
   constexpr const char* kOp = "head_score";
-  need_ragged(kOp, "rows", a.rows);
+  need_ragged(kOp, on, "rows", a.rows);
   need(kOp, "probs", a.probs, kF32, a.rows.row_capacity, kAny);
   need_if_given(kOp, "weight", a.weight, kF32, a.rows.row_capacity);
   need(kOp, "out", a.out, kF32, a.rows.row_capacity);
@@ -246,7 +246,7 @@ void head_score(Context& on, const HeadScoreArgs& a) {
 
 void select(Context& on, const SelectArgs& a) {
   constexpr const char* kOp = "select";
-  need_ragged(kOp, "rows", a.rows);
+  need_ragged(kOp, on, "rows", a.rows);
   need(kOp, "score", a.score, kF32, a.rows.row_capacity);
   need_if_given(kOp, "alive", a.alive, kU8, a.rows.row_capacity);
   need_at_least(kOp, "special", 0, a.special);
@@ -284,8 +284,8 @@ void select(Context& on, const SelectArgs& a) {
 
 void fuse_dropped(Context& on, const FuseDroppedArgs& a) {
   constexpr const char* kOp = "fuse_dropped";
-  need_ragged(kOp, "from", a.from);
-  need_ragged(kOp, "to", a.to);
+  need_ragged(kOp, on, "from", a.from);
+  need_ragged(kOp, on, "to", a.to);
   need_same_batch(kOp, "to", a.from, a.to);
   need(kOp, "x", a.x, kF32, a.from.row_capacity, kAny);
   need(kOp, "score", a.score, kF32, a.from.row_capacity);
@@ -298,7 +298,7 @@ void fuse_dropped(Context& on, const FuseDroppedArgs& a) {
 
 void global_half(Context& on, const GlobalHalfArgs& a) {
   constexpr const char* kOp = "global_half";
-  need_ragged(kOp, "rows", a.rows);
+  need_ragged(kOp, on, "rows", a.rows);
   need(kOp, "x", a.x, kFloat, a.rows.row_capacity, kAny);
   need_if_given(kOp, "alive", a.alive, kU8, a.rows.row_capacity);
   need_at_least(kOp, "special", 0, a.special);
@@ -307,7 +307,7 @@ void global_half(Context& on, const GlobalHalfArgs& a) {
 
 void keep_log_prob(Context& on, const KeepLogProbArgs& a) {
   constexpr const char* kOp = "keep_log_prob";
-  need_ragged(kOp, "rows", a.rows);
+  need_ragged(kOp, on, "rows", a.rows);
   need(kOp, "x", a.x, kF32, a.rows.row_capacity, 2);
   need(kOp, "out", a.out, kF32, a.rows.row_capacity);
   on.backend().keep_log_prob(on, a);
@@ -315,7 +315,7 @@ void keep_log_prob(Context& on, const KeepLogProbArgs& a) {
 
 void unit_row(Context& on, const UnitRowArgs& a) {
   constexpr const char* kOp = "unit_row";
-  need_ragged(kOp, "rows", a.rows);
+  need_ragged(kOp, on, "rows", a.rows);
   need(kOp, "x", a.x, kFloat, a.rows.row_capacity, kAny, a.x.rank > 2 ? kAny : kNone);
   need(kOp, "out", a.out, kF32, a.rows.row_capacity, a.x.extents[a.x.rank - 1]);
   on.backend().unit_row(on, a);
@@ -323,7 +323,7 @@ void unit_row(Context& on, const UnitRowArgs& a) {
 
 void match(Context& on, const MatchArgs& a) {
   constexpr const char* kOp = "match";
-  need_ragged(kOp, "rows", a.rows);
+  need_ragged(kOp, on, "rows", a.rows);
   need(kOp, "unit", a.unit, kF32, a.rows.row_capacity, kAny);
   need(kOp, "role", a.role, kU8, a.rows.row_capacity);
   need(kOp, "best", a.best, kI32, a.rows.row_capacity);
@@ -334,8 +334,8 @@ void match(Context& on, const MatchArgs& a) {
 
 void merge(Context& on, const MergeArgs& a) {
   constexpr const char* kOp = "merge";
-  need_ragged(kOp, "from", a.from);
-  need_ragged(kOp, "to", a.to);
+  need_ragged(kOp, on, "from", a.from);
+  need_ragged(kOp, on, "to", a.to);
   need_same_batch(kOp, "to", a.from, a.to);
   need(kOp, "x", a.x, kF32, a.from.row_capacity, kAny);
   need(kOp, "size", a.size, kF32, a.from.row_capacity);
