@@ -1,18 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 # Every pruning method of the program against its reference in PyTorch, picture by picture: kept sets equal, logits within
-# 1e-4. A picture may differ only where a decision was a near-tie in the reference (margin below 1e-5 relative); those are
-# listed as excluded, and at most 3 % may be.
+# 1e-4. The reference runs in float64 (two f32 runs may stray from it in opposite directions). A picture may differ only
+# where a decision was a near-tie in the reference (margin below 1e-5 relative): those are listed as excluded, and at most
+# 3 % may be.
 #   python3 compare_methods.py PROGRAM --model FOLDER --images FOLDER [--only evit,ats] [--limit N]
+#   python3 compare_methods.py PROGRAM --random distilled
 import argparse
+import json
 import shutil
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import torch
+from PIL import Image
+from safetensors.torch import save_file
 
 from program import classify, decode_with_pillow, list_pictures
 from prune_reference import METHODS, GivenSet
-from vit_reference import load_vit, preprocess, preprocess_settings, random_predictors
+from vit_reference import load_vit, preprocess, preprocess_settings, random_predictors, random_vit
 
 TOLERANCE, MARGIN, MAY_EXCLUDE = 1e-4, 1e-5, 0.03
 
@@ -50,10 +56,11 @@ def compare_picture(ours, reference):
         return difference, f"rows leaving block {block}: {ours['kept'][block]}, reference {reference.rows[block]}"
     theirs = dict(zip(reference.stages, reference.kept))
     mine = dict(zip(ours["stages"], ours["kept_patches"]))
-    last = f"block {len(reference.rows) - 1}"
+    last, before = f"block {len(reference.rows) - 1}", None
     for stage, patches in theirs.items():
+        unchanged, before = patches == (before or list(range(reference.patches))), patches
         if stage not in mine:
-            if stage == last or len(patches) == len(reference.tokens) - 1:
+            if stage == last or unchanged:
                 continue
             return difference, f"{stage} missing among the stages {list(mine)}"
         if sorted(mine[stage]) != patches:
@@ -91,35 +98,62 @@ def compare_case(args, case, model, folder, pictures, pixels):
     return good
 
 
+def given_model(args, pictures, folder):
+    """The checkpoint with random DynamicViT predictors beside it, and the pictures as Pillow decodes them."""
+    folder.mkdir()
+    shutil.copyfile(Path(args.model) / "config.json", folder / "config.json")
+    dtype = torch.float32 if args.single else torch.float64
+    extra = random_predictors(load_vit(args.model).dim, seed=3)
+    model = load_vit(args.model, dtype=dtype, extra=extra)
+    save_file({k: v.float().contiguous() for k, v in model.t.items()}, folder / "model.safetensors")
+    return decode_with_pillow(list_pictures(args.images, args.limit), pictures), model
+
+
+def random_model(args, pictures, folder):
+    """Random weights of width 192 and pictures of blurred noise: needs no data, and covers a second special row."""
+    folder.mkdir()
+    model = random_vit(heads=args.heads, distilled=args.random == "distilled", seed=5)
+    model.t.update(random_predictors(model.dim, seed=3))
+    save_file({k: v.contiguous() for k, v in model.t.items()}, folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps({
+        "architecture": "vit_tiny_patch16_224", "num_classes": 10, "model_args": {"num_heads": args.heads},
+        "pretrained_cfg": {"input_size": [3, 224, 224], "crop_pct": 1.0, "mean": [0.5] * 3, "std": [0.25] * 3}}))
+    if not args.single:
+        model.t, model.dtype = {k: v.double() for k, v in model.t.items()}, torch.float64
+    noise, images = np.random.default_rng(11), {}
+    for i in range(args.limit or 8):
+        coarse = noise.integers(0, 256, (24, 24, 3), dtype=np.uint8)
+        images[f"noise{i}"] = Image.fromarray(coarse).resize((224, 224), Image.BICUBIC)
+        images[f"noise{i}"].save(pictures / f"noise{i}.png")
+    return images, model
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("program")
-    parser.add_argument("--model", required=True)
-    parser.add_argument("--images", required=True)
+    parser.add_argument("--model", help="folder of a timm checkpoint")
+    parser.add_argument("--images", help="folder of pictures")
+    parser.add_argument("--random", choices=["plain", "distilled"], help="random weights and pictures instead")
+    parser.add_argument("--heads", type=int, default=3, help="of the random model, whose width is 192")
     parser.add_argument("--only", default="")
+    parser.add_argument("--quick", action="store_true", help="one case a method")
     parser.add_argument("--limit", type=int)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--single", action="store_true", help="the reference in f32 (faster, with rounding of its own)")
     parser.add_argument("--flags", default="", help="more flags for the program, as in '--layout padded'")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     cases = [c for c in CASES if not args.only or c[0] in args.only.split(",")]
+    if args.quick:
+        cases = [c for i, c in enumerate(cases) if c[0] not in [d[0] for d in cases[:i]]]
 
     with tempfile.TemporaryDirectory() as temporary:
         pictures, folder = Path(temporary) / "pictures", Path(temporary) / "model"
         pictures.mkdir()
-        images = decode_with_pillow(list_pictures(args.images, args.limit), pictures)
-        settings = preprocess_settings(args.model)
+        make = random_model if args.random else given_model
+        images, model = make(args, pictures, folder)
+        settings = preprocess_settings(folder)
         pixels = {stem: preprocess(image, *settings) for stem, image in images.items()}
-
-        shutil.copytree(args.model, folder)  # with DynamicViT predictors beside it
-        plain = load_vit(args.model)
-        from safetensors.torch import save_file
-        predictors = random_predictors(plain.dim, seed=3)
-        model = load_vit(args.model, extra=predictors)
-        for file in folder.glob("*.safetensors"):
-            file.chmod(0o644)
-        folder.chmod(0o755)
-        save_file({k: v.contiguous() for k, v in model.t.items()}, folder / "model.safetensors")
 
         # A threshold that cuts about half: the median length of all patches of some pictures.
         lengths = []

@@ -28,6 +28,7 @@ class Rows:
 @dataclass
 class Result:
     logits: torch.Tensor
+    patches: int = 0                                 # of the whole grid
     rows: list = field(default_factory=list)         # rows leaving each block, special rows counted
     stages: list = field(default_factory=list)       # name of each pruning stage: "block 3"
     kept: list = field(default_factory=list)         # sorted grid positions alive after each stage
@@ -106,6 +107,7 @@ class Vit:
         method = method or Method()
         result = Result(None)
         rows = self.embed(pixels)
+        result.patches = len(rows) - self.special
         for i in range(self.layers):
             rows = self.block(i, rows, method, result)
             result.rows.append(len(rows))
