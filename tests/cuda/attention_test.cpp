@@ -14,7 +14,7 @@ struct Case {
   std::vector<int> lengths;
 };
 
-constexpr const char* kKernels[] = {"automatic", "mma", "one_group", "two_groups", "whole"};
+constexpr const char* kKernels[] = {"automatic", "mma", "one_group", "two_groups", "whole", "halves"};
 
 void run(const Case& c, const std::string& title) {
   const int dim = c.heads * c.head_dim;
@@ -89,7 +89,7 @@ void test_attention() {
       std::vector<AttentionKernel> kernels = {AttentionKernel::automatic};
       if (dtype != Dtype::f32 && head_dim == 64) {
         kernels = {AttentionKernel::automatic, AttentionKernel::mma, AttentionKernel::one_group,
-                   AttentionKernel::two_groups, AttentionKernel::whole};
+                   AttentionKernel::two_groups, AttentionKernel::whole, AttentionKernel::halves};
       }
       for (int variant = 0; variant < 8; ++variant) {
         for (const auto* lengths : {&edges, &brief, &mid, &even}) {

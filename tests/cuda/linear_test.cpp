@@ -16,7 +16,7 @@ struct Case {
 };
 
 constexpr const char* kTiles[] = {"automatic", "plain",     "pair 256",    "pair 192",     "pair 128",
-                                  "alone 192", "alone 128", "split 64x64", "split 128x64", "split 128x128"};
+                                  "alone 192", "alone 128", "split 64x64", "split 128x64", "split 128x128", "mma"};
 
 void run(const Case& c, const std::string& title) {
   Batch rows({c.rows / 3, 0, c.rows - c.rows / 3}, c.spare);
@@ -65,9 +65,9 @@ void run(const Case& c, const std::string& title) {
 
 void test_linear() {
   std::vector<LinearPlan> plans;
-  for (int tile = 0; tile < 10; ++tile) {
+  for (int tile = 0; tile < 11; ++tile) {
     for (int split : {1, 2, 4}) {
-      if (split == 1 || tile >= 7) plans.push_back({static_cast<LinearTile>(tile), split});
+      if (split == 1 || (tile >= 7 && tile < 10)) plans.push_back({static_cast<LinearTile>(tile), split});
     }
   }
   for (Dtype dtype : {Dtype::f16, Dtype::bf16}) {

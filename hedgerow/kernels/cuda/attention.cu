@@ -146,12 +146,13 @@ cudaError_t queue_short(cudaStream_t stream, const AttentionArgs& a, const Atten
                     : launch<attention_short<T, D, 64, BIAS>, kMost>(stream, shape, p, room);
 }
 
-template <class T, int GROUPS, bool BIAS>
+template <class T, int GROUPS, bool HALVES, bool BIAS>
 cudaError_t queue_groups(cudaStream_t stream, const AttentionArgs& a, const AttentionParams& p, const CUtensorMap& k_map,
                          const CUtensorMap& v_map) {
-  constexpr size_t kShared = attention_wgmma_shared(GROUPS);
-  const dim3 grid(blocks_for(a.q_rows.max_len, 64 * GROUPS), p.heads, a.q_rows.batch);
-  return launch<attention_wgmma<T, GROUPS, BIAS>, kShared>(stream, {grid, GROUPS * 128, kShared}, k_map, v_map, p);
+  constexpr int kQTiles = HALVES ? 1 : GROUPS;
+  constexpr size_t kShared = attention_wgmma_shared(kQTiles);
+  const dim3 grid(blocks_for(a.q_rows.max_len, 64 * kQTiles), p.heads, a.q_rows.batch);
+  return launch<attention_wgmma<T, GROUPS, HALVES, BIAS>, kShared>(stream, {grid, GROUPS * 128, kShared}, k_map, v_map, p);
 }
 
 template <class T, bool BIAS>
@@ -164,7 +165,7 @@ cudaError_t choose_kernel(cudaStream_t stream, const AttentionArgs& a, const Att
     } else if (!device().hopper() || head_dim != 64) {
       kernel = AttentionKernel::mma;
     } else {
-      kernel = two_group_blocks < 2 * device().multiprocessors ? AttentionKernel::one_group : AttentionKernel::two_groups;
+      kernel = two_group_blocks <= device().multiprocessors ? AttentionKernel::halves : AttentionKernel::two_groups;
     }
   }
   if (kernel == AttentionKernel::whole && a.kv_rows.max_len <= kShortKeys) {
@@ -177,8 +178,11 @@ cudaError_t choose_kernel(cudaStream_t stream, const AttentionArgs& a, const Att
   if (kernel != AttentionKernel::mma && head_dim == 64 && device().hopper()) {
     CUtensorMap k_map, v_map;
     if (heads_map(k_map, a.kv.k, kBoxKeys) && heads_map(v_map, a.kv.v, kBoxKeys)) {
-      return kernel == AttentionKernel::one_group ? queue_groups<T, 1, BIAS>(stream, a, p, k_map, v_map)
-                                                  : queue_groups<T, 2, BIAS>(stream, a, p, k_map, v_map);
+      switch (kernel) {
+        case AttentionKernel::one_group: return queue_groups<T, 1, false, BIAS>(stream, a, p, k_map, v_map);
+        case AttentionKernel::halves: return queue_groups<T, 2, true, BIAS>(stream, a, p, k_map, v_map);
+        default: return queue_groups<T, 2, false, BIAS>(stream, a, p, k_map, v_map);
+      }
     }
   }
   switch (head_dim) {

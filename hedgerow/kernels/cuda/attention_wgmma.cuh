@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Ragged attention on Hopper's warpgroup products, head_dim 64: one or two warpgroups of 64 query rows share a ring of
 // key and value blocks that the copy engine fills. Two such blocks live on a multiprocessor, so that one computes powers
-// while the other multiplies.
+// while the other multiplies. Where there are too few rows to fill the chip, two warpgroups take the same 64 rows and
+// every other step of the keys each (HALVES), and meet at the end.
 //
 // A key block may reach into the next sequence: its logits are replaced, and its value rows are zeroed in shared memory,
 // so that nothing a neighbour holds (NaN included) can touch this sequence.
@@ -15,7 +16,7 @@ namespace hedgerow::cuda {
 constexpr int kBoxKeys = 64, kRing = 3;     // a slot of the ring: two boxes of keys, two of values
 constexpr int kTileBytes = 64 * 64 * 2;
 
-constexpr size_t attention_wgmma_shared(int groups) { return (groups + 4 * kRing) * kTileBytes + 2 * kRing * 8; }
+constexpr size_t attention_wgmma_shared(int q_tiles) { return (q_tiles + 4 * kRing) * kTileBytes + 2 * kRing * 8; }
 
 // The accumulators of one 64-row tile and the softmax of this thread's two rows, lane/4 and lane/4 + 8 of its warp.
 template <class T, bool BIAS>
@@ -103,25 +104,25 @@ struct AttentionTile {
   }
 };
 
-template <class T, int GROUPS, bool BIAS>
+template <class T, int GROUPS, bool HALVES, bool BIAS>
 __global__ void __launch_bounds__(GROUPS * 128, 2)
     attention_wgmma(const __grid_constant__ CUtensorMap k_map, const __grid_constant__ CUtensorMap v_map,
                     const __grid_constant__ AttentionParams p) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
   extern __shared__ __align__(1024) unsigned char ring[];
   unsigned char* const memory = ring;
-  constexpr int kSlotBytes = 2 * kTileBytes;
-  const uint32_t at_q = shared_address(memory), at_k = at_q + GROUPS * kTileBytes, at_v = at_k + kRing * kSlotBytes;
+  constexpr int kSlotBytes = 2 * kTileBytes, kQTiles = HALVES ? 1 : GROUPS;
+  const uint32_t at_q = shared_address(memory), at_k = at_q + kQTiles * kTileBytes, at_v = at_k + kRing * kSlotBytes;
   const uint32_t at_full = at_v + kRing * kSlotBytes, at_empty = at_full + kRing * 8;
   const int thread = threadIdx.x, group = thread >> 7, warp = (thread >> 5) & 3, lane = thread & 31;
   wait_for_previous();
   let_next_start();
 
-  const int sequence = blockIdx.z, head = blockIdx.y, first = blockIdx.x * (64 * GROUPS);
+  const int sequence = blockIdx.z, head = blockIdx.y, first = blockIdx.x * (64 * kQTiles);
   const int q_begin = p.q_offsets[sequence], queries = p.q_offsets[sequence + 1] - q_begin - first;
   const int kv_begin = p.kv_offsets[sequence], keys = p.kv_offsets[sequence + 1] - kv_begin;
   if (queries <= 0) return;
-  const int groups = GROUPS == 2 && queries > 64 ? 2 : 1;
+  const int groups = GROUPS == 2 && (HALVES || queries > 64) ? 2 : 1;
   const int steps = (keys + 2 * kBoxKeys - 1) / (2 * kBoxKeys);
 
   auto fetch = [&](int step) {
@@ -137,20 +138,21 @@ __global__ void __launch_bounds__(GROUPS * 128, 2)
     if (at_q & 1023) __trap();
     for (int i = 0; i < kRing; ++i) {
       barrier_init(at_full + i * 8, 1);
-      barrier_init(at_empty + i * 8, 4 * groups);
+      barrier_init(at_empty + i * 8, 4 * (HALVES ? 1 : groups));
     }
     barrier_init_done();
     for (int i = 0; i < min(kRing, steps); ++i) fetch(i);
   }
   {
     const T* const q = static_cast<const T*>(p.q) + head * p.q_head;
-    unsigned char* const mine = memory + group * kTileBytes;
+    const int tile = HALVES ? 0 : group;
+    unsigned char* const mine = memory + tile * kTileBytes;
 #pragma unroll
-    for (int i = thread & 127; i < 64 * 8; i += 128) {
+    for (int i = HALVES ? thread : thread & 127; i < 64 * 8; i += HALVES ? GROUPS * 128 : 128) {
       const int r = i >> 3, c = i & 7;
       int4 value = make_int4(0, 0, 0, 0);
-      if (group * 64 + r < queries) {
-        int64_t row = q_begin + first + group * 64 + r;
+      if (tile * 64 + r < queries) {
+        int64_t row = q_begin + first + tile * 64 + r;
         if (p.q_index) row = p.q_index[row];
         value = *reinterpret_cast<const int4*>(q + row * p.q_row + c * 8);
       }
@@ -165,20 +167,26 @@ __global__ void __launch_bounds__(GROUPS * 128, 2)
 #pragma unroll
   for (int i = 0; i < 32; ++i) tile.out[i] = 0;
 
-  for (int step = 0; step < steps; ++step) {
+  const uint32_t at_my_q = at_q + (HALVES ? 0 : group * kTileBytes);
+  for (int step = HALVES ? group : 0; step < steps; step += HALVES ? GROUPS : 1) {
     const int slot = step % kRing, left = keys - step * 2 * kBoxKeys, at = slot * kSlotBytes;
     const float* const bias = BIAS ? p.bias + kv_begin + step * 2 * kBoxKeys : nullptr;
     barrier_wait(at_full + slot * 8, (step / kRing) & 1);
     if (left > kBoxKeys) {
-      tile.template take<128>(at_q + group * kTileBytes, at_k + at, at_v + at, memory + (at_v - at_q) + at, left, bias,
+      tile.template take<128>(at_my_q, at_k + at, at_v + at, memory + (at_v - at_q) + at, left, bias,
                               p.scale_log2, 1 + group);
     } else {
-      tile.template take<64>(at_q + group * kTileBytes, at_k + at, at_v + at, memory + (at_v - at_q) + at, left, bias,
+      tile.template take<64>(at_my_q, at_k + at, at_v + at, memory + (at_v - at_q) + at, left, bias,
                              p.scale_log2, 1 + group);
     }
     if (lane == 0) barrier_arrive(at_empty + slot * 8);
-    // Refill the slot of the step before: by now the other warpgroup has most likely left it too.
-    if (thread == 0 && step >= 1 && step - 1 + kRing < steps) {
+    if constexpr (HALVES) {  // nobody else reads this slot
+      if ((thread & 127) == 0 && step + kRing < steps) {
+        barrier_wait(at_empty + slot * 8, (step / kRing) & 1);
+        fetch(step + kRing);
+      }
+    } else if (thread == 0 && step >= 1 && step - 1 + kRing < steps) {
+      // Refill the slot of the step before: by now the other warpgroup has most likely left it too.
       barrier_wait(at_empty + ((step - 1) % kRing) * 8, ((step - 1) / kRing) & 1);
       fetch(step - 1 + kRing);
     }
@@ -186,8 +194,34 @@ __global__ void __launch_bounds__(GROUPS * 128, 2)
   }
 
   tile.low.sum = quad_sum(tile.low.sum), tile.high.sum = quad_sum(tile.high.sum);
+  if constexpr (HALVES) {
+    float* const other = reinterpret_cast<float*>(memory + kTileBytes) + (thread & 127);  // over the keys of slot 0
+    __syncthreads();
+    if (group == 1) {
+#pragma unroll
+      for (int i = 0; i < 32; ++i) other[i * 128] = tile.out[i];
+      other[32 * 128] = tile.low.top, other[33 * 128] = tile.low.sum;
+      other[34 * 128] = tile.high.top, other[35 * 128] = tile.high.sum;
+    }
+    __syncthreads();
+    if (group == 1) return;
+    const float top_low = other[32 * 128], top_high = other[34 * 128];
+    const float mine_low = tile.low.raise(top_low), mine_high = tile.high.raise(top_high);
+    const float its_low = exp2_fast(top_low - tile.low.base()), its_high = exp2_fast(top_high - tile.high.base());
+    tile.low.sum = tile.low.sum * mine_low + other[33 * 128] * its_low;
+    tile.high.sum = tile.high.sum * mine_high + other[35 * 128] * its_high;
+#pragma unroll
+    for (int n = 0; n < 8; ++n) {
+#pragma unroll
+      for (int e = 0; e < 4; ++e) {
+        const int i = 4 * n + e;
+        tile.out[i] = tile.out[i] * (e < 2 ? mine_low : mine_high) + other[i * 128] * (e < 2 ? its_low : its_high);
+      }
+    }
+  }
   const float inverse_low = tile.low.inverse(), inverse_high = tile.high.inverse();
-  unsigned char* const mine = memory + group * kTileBytes + warp * 2048;  // this warp's own query rows
+  // Through this warp's own query rows in shared memory, so that the stores are whole 16-byte chunks.
+  unsigned char* const mine = memory + (HALVES ? 0 : group * kTileBytes) + warp * 2048;
   warpgroup_sync(1 + group);
 #pragma unroll
   for (int n = 0; n < 8; ++n) {
@@ -201,7 +235,7 @@ __global__ void __launch_bounds__(GROUPS * 128, 2)
   T* const to = static_cast<T*>(p.out) + head * p.out_head;
 #pragma unroll
   for (int i = lane; i < 16 * 8; i += 32) {
-    const int r = group * 64 + warp * 16 + (i >> 3), c = i & 7;
+    const int r = (HALVES ? 0 : group * 64) + warp * 16 + (i >> 3), c = i & 7;
     if (r < queries) {
       *reinterpret_cast<int4*>(to + static_cast<int64_t>(q_begin + first + r) * p.out_row + c * 8) =
           *reinterpret_cast<const int4*>(mine + swizzled<8>(i >> 3, c));

@@ -59,10 +59,12 @@ cudaError_t linear(cudaStream_t stream, const LinearArgs& a, LinearPlan plan) {
            : a.act == Activation::gelu_erf ? linear_f32<1>(stream, a, p)
                                            : linear_f32<2>(stream, a, p);
   }
-  const bool fast = device().hopper() && p.n % 8 == 0 && p.k % 8 == 0 && aligned(a.x, 16) && aligned(a.out, 16) &&
+  const bool aligned_well = p.n % 8 == 0 && p.k % 8 == 0 && aligned(a.x, 16) && aligned(a.out, 16) &&
                     (!a.residual || aligned(a.residual, 16));
-  if (!fast) {
+  if (!aligned_well) {
     plan.tile = LinearTile::plain;
+  } else if (!device().hopper() && plan.tile != LinearTile::plain) {
+    plan.tile = LinearTile::mma;
   } else if (plan.tile == LinearTile::automatic) {
     plan = linear_plan(a.rows.row_capacity, p.n, p.k);
   }

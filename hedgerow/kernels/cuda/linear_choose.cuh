@@ -4,6 +4,7 @@
 #pragma once
 
 #include "hedgerow/kernels/cuda/launch.h"
+#include "hedgerow/kernels/cuda/linear_mma.cuh"
 #include "hedgerow/kernels/cuda/linear_plain.cuh"
 #include "hedgerow/kernels/cuda/linear_wgmma.cuh"
 #include "hedgerow/kernels/cuda/ops.h"
@@ -17,13 +18,20 @@ cudaError_t queue_plain(cudaStream_t stream, const LinearArgs& a, const LinearPa
                                              a.w->data.as<const T>(), p);
 }
 
+template <class T, int ACTIVATION>
+cudaError_t queue_mma(cudaStream_t stream, const LinearArgs& a, const LinearParams& p) {
+  const dim3 grid((p.n + 127) / 128, (a.rows.row_capacity + 127) / 128);
+  return launch<linear_mma<T, ACTIVATION>, kMmaShared>(stream, {grid, 256, kMmaShared}, a.x.as<const T>(), a.x.strides[0],
+                                                       a.w->data.as<const T>(), p);
+}
+
 template <class T, int ACTIVATION, int GROUPS, int N, int STAGES, Team TEAM>
 cudaError_t queue_tiles(cudaStream_t stream, const LinearArgs& a, const LinearParams& p, int ranks) {
   using Tile = LinearShape<GROUPS, N, STAGES, TEAM>;
   CUtensorMap x_map, w_map;
   if (!matrix_map(x_map, a.x.dtype, a.x.data, a.rows.row_capacity, p.k, a.x.strides[0], Tile::kRows) ||
       !matrix_map(w_map, a.w->dtype, a.w->data.as(), p.n, p.k, p.k, Tile::kBoxW)) {
-    return queue_plain<T, ACTIVATION>(stream, a, p);
+    return queue_mma<T, ACTIVATION>(stream, a, p);
   }
   const int tile_rows = Tile::kRows * (TEAM == Team::pair ? 2 : 1);
   const int tiles = ((a.rows.row_capacity + tile_rows - 1) / tile_rows) * ((p.n + N - 1) / N);
@@ -48,6 +56,7 @@ cudaError_t queue_linear(cudaStream_t stream, const LinearArgs& a, const LinearP
     case LinearTile::split_64x64: return queue_tiles<T, ACTIVATION, 1, 64, 6, Team::split>(stream, a, p, plan.split);
     case LinearTile::split_128x64: return queue_tiles<T, ACTIVATION, 2, 64, 6, Team::split>(stream, a, p, plan.split);
     case LinearTile::split_128x128: return queue_tiles<T, ACTIVATION, 2, 128, 5, Team::split>(stream, a, p, plan.split);
+    case LinearTile::mma: return queue_mma<T, ACTIVATION>(stream, a, p);
     default: return queue_plain<T, ACTIVATION>(stream, a, p);
   }
 }

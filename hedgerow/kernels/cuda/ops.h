@@ -11,7 +11,7 @@
 namespace hedgerow::cuda {
 
 // Which kernel computes attention; `automatic` chooses by head_dim, device and the length bound.
-enum class AttentionKernel : uint8_t { automatic, mma, one_group, two_groups, whole };
+enum class AttentionKernel : uint8_t { automatic, mma, one_group, two_groups, whole, halves };
 
 cudaError_t attention(cudaStream_t stream, const AttentionArgs& args,
                       AttentionKernel kernel = AttentionKernel::automatic);
@@ -29,7 +29,8 @@ enum class LinearTile : uint8_t {
   alone_128,
   split_64x64,
   split_128x64,
-  split_128x128
+  split_128x128,
+  mma
 };
 struct LinearPlan {
   LinearTile tile = LinearTile::automatic;
