@@ -43,10 +43,12 @@ void Pool::fork(Job job) {
   epoch_.fetch_add(1, std::memory_order_seq_cst);
   if (parked_.load(std::memory_order_seq_cst) > 0) epoch_.notify_all();
   work(0);
-  // A worker that lost its processor may take milliseconds: give ours away after a while instead of spinning on it.
-  for (int spins = 0; unfinished_.load(std::memory_order_acquire) != 0; ++spins) {
+  // A worker that lost its processor may take milliseconds: sleep after a while instead of spinning on it. (Sleep, not
+  // yield: some schedulers charge a yield against the thread's future, and it then starves for seconds.)
+  int left;
+  for (int spins = 0; (left = unfinished_.load(std::memory_order_acquire)) != 0; ++spins) {
     relax();
-    if (spins > 20000) std::this_thread::yield();
+    if (spins > 20000) unfinished_.wait(left, std::memory_order_acquire);
   }
 }
 
@@ -82,7 +84,7 @@ void Pool::worker_loop(int worker) {
     seen = epoch_.load(std::memory_order_acquire);
     if (stop_.load(std::memory_order_relaxed)) return;
     work(worker);
-    unfinished_.fetch_sub(1, std::memory_order_release);
+    if (unfinished_.fetch_sub(1, std::memory_order_release) == 1) unfinished_.notify_one();
   }
 }
 
