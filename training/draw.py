@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 # Draws labelled pictures: one object of a dozen classes on a cluttered ground, with lighting, occlusion, blur, noise
-# and JPEG artefacts. Picture i of a seed is always the same picture, whatever --count is. Needs numpy and Pillow only.
+# and JPEG artefacts. Picture i of a seed is the same picture whatever --count is (pixels may differ by a rounding between
+# versions of Pillow). Needs numpy and Pillow only.
 #
 #   python3 draw.py --out DIR --count N --seed S [--labels labels.csv] [--masks DIR]
 import argparse

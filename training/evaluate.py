@@ -30,6 +30,8 @@ def settings():
     yield "ats", "", []
     for r in MERGES:
         yield "tome", "r " + r, ["--merge-r", r]
+    for name in ("T 1.0", "T 0.8", "T 0.6"):
+        yield "diffrate", name, ["--diffrate", name]
 
 
 def draw_pictures(folder, count, seed):
@@ -64,7 +66,7 @@ def measure(command, known):
         label, share = known[os.path.basename(answer["path"])]
         right += answer["top"][0]["index"] == label
         macs += answer["macs"]
-        rows += answer["kept"][-1]
+        rows += answer["kept"][-2]
         alive = answer["kept_patches"][-1] if answer.get("kept_patches") else range(len(share))
         for source, target in (answer.get("merged") or [[]])[-1]:
             alive = list(alive) + [source]
@@ -82,7 +84,7 @@ def main():
     parser.add_argument("--model", required=True)
     parser.add_argument("--count", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=424242, help="must be none that training drew with")
-    parser.add_argument("--threads", default="2")
+    parser.add_argument("--threads", default="1")
     parser.add_argument("--dtype", default="f32")
     args = parser.parse_args()
     with open(os.path.join(args.model, "config.json")) as file:
@@ -90,7 +92,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         pictures, labels, masks = draw_pictures(folder, args.count, args.seed)
         known = truths(labels, masks, shape["img_size"], shape["patch_size"])
-        print("| method | setting | accuracy | multiply-adds | rows at the end | of the object |")
+        print("| method | setting | accuracy | multiply-adds | rows into the last block | of the object |")
         print("|---|---|---|---|---|---|")
         dense, failed = None, False
         for method, setting, flags in settings():
