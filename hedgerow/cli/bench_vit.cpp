@@ -292,7 +292,7 @@ void bench_vit(const Flags& flags, Outcome& outcome) {
   fmt::print(
       "gain: on the clock, over this program's own dense run in the same rounds; arithmetic: dense over "
       "executed\n"
-      "multiply-adds; ratio: how much of the arithmetic gain the clock shows; %% of peak: of the "
+      "multiply-adds; ratio: how much of the arithmetic gain the clock shows; % of peak: of the "
       "multiply-add peak\n"
       "measured in the same rounds, all products counted.\n");
 }
