@@ -151,7 +151,7 @@ void call_cost(const Flags& flags, const Backend& backend, nlohmann::json& json)
       const auto t = in_turns({[&] { attention(on, c.args()); },
                                [&] {
                                  for (int h = 0; h < kFewHeads; ++h)
-                                   level.attention(c.args(), 0, h, on.scratch(0));
+                                   level.attention(c.args(), 0, h, 0, 1, on.scratch(0));
                                }},
                               500, flags.seconds);
       table.add({name, std::to_string(threads), fmt::format("{:.3f}", t[0] * 1e6),

@@ -7,8 +7,8 @@
 namespace hedgerow {
 namespace {
 
-// Long enough to bridge the serial gaps inside a forward pass and between two calls, short enough that an idle server
-// does not burn a core.
+// Long enough to bridge the serial gaps inside a forward pass and between two calls, short enough that an
+// idle server does not burn a core.
 constexpr double kSpin_s = 2e-3;
 
 inline void relax() {
@@ -17,10 +17,14 @@ inline void relax() {
 #endif
 }
 
+size_t checked(int threads) {
+  require(threads >= 1 && threads <= 1024, "threads: wanted 1 to 1024, found " + std::to_string(threads));
+  return static_cast<size_t>(threads);
+}
+
 }  // namespace
 
-Pool::Pool(int threads) : lanes_(static_cast<size_t>(threads < 1 ? 1 : threads)) {
-  require(threads >= 1 && threads <= 1024, "threads: wanted 1 to 1024, found " + std::to_string(threads));
+Pool::Pool(int threads) : lanes_(checked(threads)) {
   for (int w = 1; w < threads; ++w) workers_.emplace_back([this, w] { worker_loop(w); });
 }
 
@@ -36,15 +40,18 @@ void Pool::fork(Job job) {
   job_ = job;
   for (int w = 0; w < n; ++w) {
     lanes_[w].end = static_cast<int>(static_cast<int64_t>(job.tasks) * (w + 1) / n);
-    lanes_[w].next.store(static_cast<int>(static_cast<int64_t>(job.tasks) * w / n), std::memory_order_relaxed);
+    lanes_[w].next.store(static_cast<int>(static_cast<int64_t>(job.tasks) * w / n),
+                         std::memory_order_relaxed);
   }
   unfinished_.store(n - 1, std::memory_order_relaxed);
-  // Sequentially consistent on both sides: either the worker sees the new epoch before it parks, or we see it parked.
+  // Sequentially consistent on both sides: either the worker sees the new epoch before it parks, or we see it
+  // parked.
   epoch_.fetch_add(1, std::memory_order_seq_cst);
   if (parked_.load(std::memory_order_seq_cst) > 0) epoch_.notify_all();
   work(0);
-  // A worker that lost its processor may take milliseconds: sleep after a while instead of spinning on it. (Sleep, not
-  // yield: some schedulers charge a yield against the thread's future, and it then starves for seconds.)
+  // A worker that lost its processor may take milliseconds: sleep after a while instead of spinning on it.
+  // (Sleep, not yield: some schedulers charge a yield against the thread's future, and it then starves for
+  // seconds.)
   int left;
   for (int spins = 0; (left = unfinished_.load(std::memory_order_acquire)) != 0; ++spins) {
     relax();

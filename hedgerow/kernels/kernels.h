@@ -103,8 +103,8 @@ struct KeyValues {
 // Softmax attention inside each sequence, all keys visible:
 //   out[i] = sum_j p_ij v_j,  p_i = softmax_j(scale * q_i . k_j + key_bias_j).
 // A key whose bias is -inf contributes exactly nothing; a row that sees nothing becomes 0.
-// f32: inserting masked keys between live ones does not change a bit of the result (sums run over keys in order, one
-// chain per output; the softmax denominator is summed in fixed point, where order does not matter).
+// Hidden keys (bias -inf) are left out before anything is computed, so putting them between or behind live keys does not
+// change a bit of the result, whatever they hold. Sums run over live keys in one fixed order.
 struct AttentionArgs {
   Tensor q;               // f [*, heads, head_dim], head_dim 32, 64 or 128
   KeyValues kv;           // same dtype as q

@@ -88,7 +88,8 @@ void start_batch(Impl& s, const VitImage* images, int batch, const VitRun& run) 
     s.pixel_pointers[k] = im.pixels;
     s.heights[k] = im.height;
     s.widths[k] = im.width;
-    const bool draws = run.prune.budget.keep_max > 0 || !run.prune.per_image.empty();
+    const PruneBudget& budget = run.prune.per_image.size() == n ? run.prune.per_image[k] : run.prune.budget;
+    const bool draws = budget.keep_max > budget.keep;
     s.content[k] = im.content_hash || !draws ? im.content_hash : hash_pixels(im);
     s.result.kept[k].assign(static_cast<size_t>(c.layers), 0);
     offsets[i + 1] = offsets[i] + c.special() + static_cast<int>(patches);
@@ -138,9 +139,13 @@ AttentionArgs attention_args(Impl& s, const Tensor& q, const Tensor& k, const Te
           .out = heads_view(s.narrow[1].as(), s.dtype(), s.row_capacity, c.heads, c.head_dim())};
 }
 
-void count_attention(Impl& s, const Ragged& q, const Ragged& kv) {
-  for (int i = 0; i < s.batch; ++i)
-    s.result.macs[static_cast<size_t>(i)] += 2.0 * q.length(i) * kv.length(i) * s.config().dim;
+// The kernel leaves hidden keys out: in masked layouts only the live ones count (`live` must still be
+// theirs).
+void count_attention(Impl& s, const Ragged& q, const Ragged& kv, bool live_known = true) {
+  for (int i = 0; i < s.batch; ++i) {
+    const int keys = s.masked && live_known ? s.live[static_cast<size_t>(i)] + s.special() : kv.length(i);
+    s.result.macs[static_cast<size_t>(i)] += 2.0 * q.length(i) * keys * s.config().dim;
+  }
 }
 
 // x += proj(attention(norm1(x)))
@@ -185,7 +190,7 @@ void attend(Impl& s, int block, PruneSteps& prune) {
     args.q_index = s.column(s.kept, Dtype::i32);
     args.q_rows = s.next_rows();
     attention(s.on, args);
-    count_attention(s, args.q_rows, rows);
+    count_attention(s, args.q_rows, rows, false);
     s.gather_rows(s.kept.as<int32_t>());
   } else {
     attention(s.on, args);

@@ -114,7 +114,7 @@ void put_first_row(const float* p, float inverse, Live live, const AttentionArgs
 }
 
 template <class Dot>
-void attend(const AttentionArgs& a, int sequence, int head, float* scratch) {
+void attend(const AttentionArgs& a, int sequence, int head, int part, int parts_of, float* scratch) {
   const int head_dim = static_cast<int>(a.q.extents[2]), units = Dot::kPairs ? head_dim / 2 : head_dim;
   const int queries = a.q_rows.length(sequence), all_keys = a.kv_rows.length(sequence);
   const int q_begin = a.q_rows.begin(sequence), kv_begin = a.kv_rows.begin(sequence);
@@ -135,12 +135,15 @@ void attend(const AttentionArgs& a, int sequence, int head, float* scratch) {
     live = live_keys(a.key_bias.as<float>() + kv_begin, all_keys, reinterpret_cast<int32_t*>(scratch), bias);
 
   const HeadRows out = rows_of(a.out, q_begin, nullptr);
-  if (a.first_row && (live.index || queries == 0 || live.count == 0))
+  if (part == 0 && a.first_row && (live.index || queries == 0 || live.count == 0))
     for (int j = 0; j < all_keys; ++j) a.first_row.row<float>(kv_begin + j)[head] = 0;
-  if (live.count == 0)
+  if (live.count == 0 && part == 0)
     for (int i = 0; i < queries; ++i)
       std::memset(const_cast<char*>(out.row(i)), 0, static_cast<size_t>(head_dim) * (out.bf16 ? 2 : 4));
   if (live.count == 0 || queries == 0) return;
+  const int blocks = (queries + kScoreRows - 1) / kScoreRows;
+  const int first_block = blocks * part / parts_of, last_block = blocks * (part + 1) / parts_of;
+  if (first_block == last_block) return;
 
   // A short last block of keys is shared by 2 or 4 queries a vector.
   const int rest = live.count % kLanes;
@@ -164,9 +167,8 @@ void attend(const AttentionArgs& a, int sequence, int head, float* scratch) {
       a.q_index ? rows_of(a.q, 0, a.q_index.as<int32_t>() + q_begin) : rows_of(a.q, q_begin, nullptr);
   const int64_t stride = score_stride(live.count);
   const float c = a.scale * kLog2e;
-  const int blocks = (queries + kScoreRows - 1) / kScoreRows,
-            steps = Dot::kPairs ? (live.count + 1) / 2 : live.count;
-  for (int b = 0; b < blocks; ++b) {
+  const int steps = Dot::kPairs ? (live.count + 1) / 2 : live.count;
+  for (int b = first_block; b < last_block; ++b) {
     const int i = static_cast<int>(int64_t{queries} * b / blocks);
     const int rows = static_cast<int>(int64_t{queries} * (b + 1) / blocks) - i;
     alignas(64) float inverse[16];
@@ -187,11 +189,12 @@ void attend(const AttentionArgs& a, int sequence, int head, float* scratch) {
   }
 }
 
-void attention(const AttentionArgs& a, int sequence, int head, void* scratch) {
+void attention(const AttentionArgs& a, int sequence, int head, int part, int parts, void* scratch) {
+  float* floats = static_cast<float*>(scratch);
 #if defined(__AVX512BF16__)
-  if (a.q.dtype == Dtype::bf16) return attend<PairDot>(a, sequence, head, static_cast<float*>(scratch));
+  if (a.q.dtype == Dtype::bf16) return attend<PairDot>(a, sequence, head, part, parts, floats);
 #endif
-  attend<F32Dot>(a, sequence, head, static_cast<float*>(scratch));
+  attend<F32Dot>(a, sequence, head, part, parts, floats);
 }
 
 size_t attention_scratch_bytes(int max_len, int head_dim) {

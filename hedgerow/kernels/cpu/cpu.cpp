@@ -119,8 +119,15 @@ struct Table {
       for (int i = 0; i < a.q_rows.batch; ++i)
         products += static_cast<double>(a.q_rows.length(i)) * a.kv_rows.length(i);
     const double work_ns = products * static_cast<double>(heads * a.q.extents[2]) / 32;
-    for_ranges(on, pairs, work_ns, [&](int begin, int end, int worker) {
-      for (int i = begin; i < end; ++i) level().attention(a, i / heads, i % heads, on.scratch(worker));
+    // Few (sequence, head) pairs that do not divide evenly are split by queries too; each part packs the keys
+    // again.
+    const int threads = on.threads(),
+              parts = pairs < 4 * threads && pairs % threads != 0 && work_ns > 20000 ? threads : 1;
+    for_ranges(on, pairs * parts, work_ns, [&](int begin, int end, int worker) {
+      for (int i = begin; i < end; ++i) {
+        const int pair = i / parts;
+        level().attention(a, pair / heads, pair % heads, i % parts, parts, on.scratch(worker));
+      }
     });
   }
 

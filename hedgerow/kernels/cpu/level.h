@@ -27,8 +27,9 @@ struct Level {
   void (*linear)(const LinearArgs&, LinearTile, void* scratch);
   size_t (*linear_scratch_bytes)();
 
-  // One (sequence, head). scratch: at least attention_scratch_bytes(max kv length, head_dim).
-  void (*attention)(const AttentionArgs&, int sequence, int head, void* scratch);
+  // Part `part` of `parts` of the queries of one (sequence, head); each part packs the keys anew.
+  // scratch: at least attention_scratch_bytes(max kv length, head_dim).
+  void (*attention)(const AttentionArgs&, int sequence, int head, int part, int parts, void* scratch);
   size_t (*attention_scratch_bytes)(int max_len, int head_dim);
 
   void (*layer_norm)(const LayerNormArgs&, int begin, int end);
