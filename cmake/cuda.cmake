@@ -3,8 +3,10 @@ enable_language(CUDA)
 find_package(CUDAToolkit 12.8 REQUIRED)
 
 if(NOT HEDGEROW_CUDA_ARCHITECTURES)
+  # 8.0 also as PTX, for chips that came later; 9.0a for Hopper's own instructions.
+  set(HEDGEROW_CUDA_ARCHITECTURES 80)
   execute_process(COMMAND ${CMAKE_CUDA_COMPILER} --list-gpu-code OUTPUT_VARIABLE known)
-  foreach(code 80 90a 120)
+  foreach(code 90a 120)
     string(REGEX MATCH "[0-9]+" number ${code})
     if(known MATCHES "sm_${number}")
       list(APPEND HEDGEROW_CUDA_ARCHITECTURES ${code}-real)

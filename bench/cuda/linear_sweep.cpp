@@ -17,8 +17,8 @@ int main(int argc, char** argv) {
   constexpr int kCalls = 50;
   cudaStream_t stream;
   check(cudaStreamCreate(&stream), "creating a stream");
-  const char* tiles[] = {"",     "plain", "p256",   "p192",    "p128",
-                         "a192", "a128",  "s64x64", "s128x64", "s128x128"};
+  const char* tiles[] = {"",        "plain",    "alone192", "alone128", "s64x64",
+                         "s128x64", "s128x128", "mma",      "staged192"};
   const bool point = argc > 5 && !std::strcmp(argv[2], "point");
   std::vector<int> dims = {192, 384, 768}, row_counts = {99, 197, 792, 1576, 6304, 25344, 50432};
   if (point) dims = {std::atoi(argv[3])}, row_counts = {std::atoi(argv[4])};
@@ -66,7 +66,7 @@ int main(int argc, char** argv) {
           check(cudaStreamSynchronize(stream), "linear");
           continue;
         }
-        const LinearPlan chosen = linear_plan(rows, product.n, product.k);
+        const LinearPlan chosen = linear_plan(rows, product.n, product.k, product.residual);
         const double us = timed({}), work = 2.0 * rows * product.n * product.k;
         double best = us;
         std::printf(
@@ -74,10 +74,11 @@ int main(int argc, char** argv) {
             "\"plan\":\"%s/%d\"",
             dim, rows, product.name, us, work / us * 1e-6, tiles[static_cast<int>(chosen.tile)],
             chosen.split);
-        for (int tile = 2; all && tile < 10; ++tile) {
+        for (int tile = 2; all && tile < 9; ++tile) {
           for (int split : {1, 2, 4, 8}) {
-            if (tile < 7 ? split > 1 : rows > 2000 || product.k / 64 < split) continue;
-            if (tile < 7 && rows < 190) continue;
+            const bool splits = tile >= 4 && tile < 7;
+            if (splits ? rows > 2000 || product.k / 64 < split : split > 1) continue;
+            if (!splits && rows < 190) continue;
             const double t = timed({static_cast<LinearTile>(tile), split});
             best = std::min(best, t);
             std::printf(",\"%s/%d\":%.2f", tiles[tile], split, t);

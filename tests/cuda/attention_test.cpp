@@ -14,7 +14,8 @@ struct Case {
   std::vector<int> lengths;
 };
 
-constexpr const char* kKernels[] = {"automatic", "mma", "one_group", "two_groups", "whole", "halves"};
+constexpr const char* kKernels[] = {"automatic", "mma",    "one_group", "two_groups", "whole",
+                                    "halves",    "single", "overlap_2", "overlap_3"};
 
 void run(const Case& c, const std::string& title) {
   const int dim = c.heads * c.head_dim;
@@ -83,16 +84,17 @@ void run(const Case& c, const std::string& title) {
 
 void test_attention() {
   const std::vector<int> edges = {0, 1, 15, 16, 17, 63, 64, 65, 0, 127, 128, 129, 197, 250, 2},
-                         brief = {20, 1, 14, 0, 9}, mid = {20, 31, 3, 32}, even = {64, 64, 40};
+                         brief = {20, 1, 14, 0, 9}, mid = {20, 31, 3, 32}, even = {64, 64, 40},
+                         odd = {77, 5, 80, 0, 48}, single = {1, 47, 96, 33};
   for (Dtype dtype : {Dtype::f16, Dtype::bf16, Dtype::f32}) {
     for (int head_dim : {64, 32, 128}) {
       std::vector<AttentionKernel> kernels = {AttentionKernel::automatic};
       if (dtype != Dtype::f32 && head_dim == 64) {
-        kernels = {AttentionKernel::automatic, AttentionKernel::mma, AttentionKernel::one_group,
-                   AttentionKernel::two_groups, AttentionKernel::whole, AttentionKernel::halves};
+        kernels.clear();
+        for (int i = 0; i < 9; ++i) kernels.push_back(static_cast<AttentionKernel>(i));
       }
       for (int variant = 0; variant < 8; ++variant) {
-        for (const auto* lengths : {&edges, &brief, &mid, &even}) {
+        for (const auto* lengths : {&edges, &brief, &mid, &even, &odd, &single}) {
           const Case c{
               dtype,   head_dim, 2, kernels, (variant & 1) != 0, (variant & 2) != 0, (variant & 4) != 0,
               *lengths};

@@ -15,8 +15,8 @@ struct Case {
   bool residual;
 };
 
-constexpr const char* kTiles[] = {"automatic", "plain",     "pair 256",    "pair 192",     "pair 128",
-                                  "alone 192", "alone 128", "split 64x64", "split 128x64", "split 128x128", "mma"};
+constexpr const char* kTiles[] = {"automatic",    "plain",         "alone 192", "alone 128", "split 64x64",
+                                  "split 128x64", "split 128x128", "mma",       "staged 192"};
 
 void run(const Case& c, const std::string& title) {
   Batch rows({c.rows / 3, 0, c.rows - c.rows / 3}, c.spare);
@@ -65,9 +65,9 @@ void run(const Case& c, const std::string& title) {
 
 void test_linear() {
   std::vector<LinearPlan> plans;
-  for (int tile = 0; tile < 11; ++tile) {
-    for (int split : {1, 2, 4}) {
-      if (split == 1 || (tile >= 7 && tile < 10)) plans.push_back({static_cast<LinearTile>(tile), split});
+  for (int tile = 0; tile < 9; ++tile) {
+    for (int split : {1, 2, 4, 8}) {
+      if (split == 1 || (tile >= 4 && tile < 7)) plans.push_back({static_cast<LinearTile>(tile), split});
     }
   }
   for (Dtype dtype : {Dtype::f16, Dtype::bf16}) {
@@ -83,7 +83,7 @@ void test_linear() {
                plans,
                variant == 1 ? Activation::gelu_erf : Activation::none,
                variant >= 2};
-        c.n = rows == 64 ? 1000 : 384, c.k = rows == 130 ? 584 : 256;
+        c.n = rows == 64 ? 1000 : 384, c.k = rows == 130 ? 584 : 512;
         run(c, std::string("linear ") + name_of(dtype) + " rows " + std::to_string(rows) + " variant " +
                    std::to_string(variant));
       }

@@ -4,7 +4,9 @@
 #include <algorithm>
 
 #include "hedgerow/kernels/cuda/attention_mma.cuh"
+#include "hedgerow/kernels/cuda/attention_overlap.cuh"
 #include "hedgerow/kernels/cuda/attention_short.cuh"
+#include "hedgerow/kernels/cuda/attention_single.cuh"
 #include "hedgerow/kernels/cuda/attention_wgmma.cuh"
 #include "hedgerow/kernels/cuda/launch.h"
 #include "hedgerow/kernels/cuda/ops.h"
@@ -146,6 +148,23 @@ cudaError_t queue_short(cudaStream_t stream, const AttentionArgs& a, const Atten
                     : launch<attention_short<T, D, 64, BIAS>, kMost>(stream, shape, p, room);
 }
 
+template <class T, int KEYS, bool BIAS>
+cudaError_t queue_single(cudaStream_t stream, const AttentionArgs& a, const AttentionParams& p) {
+  constexpr size_t kShared = attention_single_shared(KEYS);
+  const dim3 grid(blocks_for(a.q_rows.max_len, KEYS), p.heads, a.q_rows.batch);
+  return launch<attention_single<T, KEYS, BIAS>, kShared>(stream, {grid, KEYS * 2, kShared}, p);
+}
+
+template <class T, int GROUPS, int N, bool BIAS>
+cudaError_t queue_overlap(cudaStream_t stream, const AttentionArgs& a, const AttentionParams& p) {
+  using Tile = OverlapShape<GROUPS, N>;
+  CUtensorMap k_map, v_map;
+  if (!heads_map(k_map, a.kv.k, N) || !heads_map(v_map, a.kv.v, N)) return choose_warps<T, 64, BIAS>(stream, a, p);
+  const dim3 grid(blocks_for(a.q_rows.max_len, 64 * GROUPS), p.heads, a.q_rows.batch);
+  return launch<attention_overlap<T, GROUPS, N, BIAS>, Tile::kShared>(stream, {grid, GROUPS * 128, Tile::kShared}, k_map, v_map,
+                                                                      p);
+}
+
 template <class T, int GROUPS, bool HALVES, bool BIAS>
 cudaError_t queue_groups(cudaStream_t stream, const AttentionArgs& a, const AttentionParams& p, const CUtensorMap& k_map,
                          const CUtensorMap& v_map) {
@@ -155,17 +174,32 @@ cudaError_t queue_groups(cudaStream_t stream, const AttentionArgs& a, const Atte
   return launch<attention_wgmma<T, GROUPS, HALVES, BIAS>, kShared>(stream, {grid, GROUPS * 128, kShared}, k_map, v_map, p);
 }
 
+// From bounds alone, by a sweep over batch x mean length on an H200. `pairs`: sequences x heads.
+AttentionKernel choose(int keys, int queries, int pairs, int head_dim) {
+  if (keys <= 32) return AttentionKernel::whole;
+  if (!device().hopper() || head_dim != 64) return keys <= 144 ? AttentionKernel::whole : AttentionKernel::mma;
+  if (keys <= 80) return AttentionKernel::mma;
+  const int64_t blocks = static_cast<int64_t>(blocks_for(queries, 64)) * pairs, room = device().multiprocessors;
+  if (keys <= 144) {
+    return blocks <= 2 * room    ? AttentionKernel::one_group
+           : blocks <= 12 * room ? AttentionKernel::two_groups
+                                 : AttentionKernel::whole;
+  }
+  if (blocks <= room * 5 / 4 || (keys <= 195 && blocks <= 3 * room)) return AttentionKernel::halves;
+  return AttentionKernel::two_groups;
+}
+
 template <class T, bool BIAS>
 cudaError_t choose_kernel(cudaStream_t stream, const AttentionArgs& a, const AttentionParams& p, AttentionKernel kernel) {
   const int head_dim = static_cast<int>(a.q.extents[2]);
-  if (kernel == AttentionKernel::automatic) {
-    const int64_t two_group_blocks = static_cast<int64_t>(blocks_for(a.q_rows.max_len, 128)) * p.heads * a.q_rows.batch;
-    if (a.kv_rows.max_len <= 144) {
-      kernel = AttentionKernel::whole;
-    } else if (!device().hopper() || head_dim != 64) {
-      kernel = AttentionKernel::mma;
-    } else {
-      kernel = two_group_blocks <= device().multiprocessors ? AttentionKernel::halves : AttentionKernel::two_groups;
+  if (kernel == AttentionKernel::automatic) kernel = choose(a.kv_rows.max_len, a.q_rows.max_len, p.heads * a.q_rows.batch, head_dim);
+  if (kernel == AttentionKernel::single && head_dim == 64 && a.kv_rows.max_len <= kSingleKeys) {
+    switch (blocks_for(a.kv_rows.max_len, 16)) {
+      case 0: case 1: case 2: return queue_single<T, 32, BIAS>(stream, a, p);
+      case 3: return queue_single<T, 48, BIAS>(stream, a, p);
+      case 4: return queue_single<T, 64, BIAS>(stream, a, p);
+      case 5: return queue_single<T, 80, BIAS>(stream, a, p);
+      default: return queue_single<T, 96, BIAS>(stream, a, p);
     }
   }
   if (kernel == AttentionKernel::whole && a.kv_rows.max_len <= kShortKeys) {
@@ -176,6 +210,8 @@ cudaError_t choose_kernel(cudaStream_t stream, const AttentionArgs& a, const Att
     }
   }
   if (kernel != AttentionKernel::mma && head_dim == 64 && device().hopper()) {
+    if (kernel == AttentionKernel::overlap_2) return queue_overlap<T, 2, 64, BIAS>(stream, a, p);
+    if (kernel == AttentionKernel::overlap_3) return queue_overlap<T, 3, 128, BIAS>(stream, a, p);
     CUtensorMap k_map, v_map;
     if (heads_map(k_map, a.kv.k, kBoxKeys) && heads_map(v_map, a.kv.v, kBoxKeys)) {
       switch (kernel) {

@@ -55,15 +55,6 @@ __device__ __forceinline__ void tile_load_2d(uint32_t to, const CUtensorMap* map
       "l"(map), "r"(bar), "r"(x), "r"(y)
       : "memory");
 }
-// The same tile into the same place of every block of the cluster named in `mask`.
-__device__ __forceinline__ void tile_load_2d_shared(uint32_t to, const CUtensorMap* map, uint32_t bar, int x, int y,
-                                                    uint16_t mask) {
-  asm volatile(
-      "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [%0], [%1, {%3, "
-      "%4}], [%2], %5;" ::"r"(to),
-      "l"(map), "r"(bar), "r"(x), "r"(y), "h"(mask)
-      : "memory");
-}
 __device__ __forceinline__ void prefetch_map(const CUtensorMap* map) {
   asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
 }
@@ -96,10 +87,6 @@ __device__ __forceinline__ float4 load_shared_cluster(uint32_t address) {
                : "memory");
   return v;
 }
-__device__ __forceinline__ void barrier_arrive_in(uint32_t bar, uint32_t rank) {
-  asm volatile("mbarrier.arrive.release.cluster.shared::cluster.b64 _, [%0];" ::"r"(in_block(bar, rank)) : "memory");
-}
-
 // Registers move between warpgroups: whoever only feeds gives, whoever multiplies takes.
 template <int N>
 __device__ __forceinline__ void registers_down() { asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(N)); }
@@ -113,6 +100,17 @@ __device__ __forceinline__ void products_commit() { asm volatile("wgmma.commit_g
 template <int N>
 __device__ __forceinline__ void products_wait() {
   asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(N) : "memory");
+}
+// Registers that a product still reads or writes stay where they are up to here.
+template <class R, int N>
+__device__ __forceinline__ void keep_registers(R (&r)[N]) {
+  if constexpr (std::is_same_v<R, float>) {
+#pragma unroll
+    for (int i = 0; i < N; ++i) asm volatile("" : "+f"(r[i])::"memory");
+  } else {
+#pragma unroll
+    for (int i = 0; i < N; ++i) asm volatile("" : "+r"(r[i])::"memory");
+  }
 }
 // Rows of 128 bytes, groups of 8 rows 1024 bytes apart; the same numbers serve both majors (one swizzle atom wide).
 __device__ __forceinline__ uint64_t tile_descriptor(uint32_t address) {

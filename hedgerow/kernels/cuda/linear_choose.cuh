@@ -6,6 +6,7 @@
 #include "hedgerow/kernels/cuda/launch.h"
 #include "hedgerow/kernels/cuda/linear_mma.cuh"
 #include "hedgerow/kernels/cuda/linear_plain.cuh"
+#include "hedgerow/kernels/cuda/linear_staged.cuh"
 #include "hedgerow/kernels/cuda/linear_wgmma.cuh"
 #include "hedgerow/kernels/cuda/ops.h"
 
@@ -30,11 +31,10 @@ cudaError_t queue_tiles(cudaStream_t stream, const LinearArgs& a, const LinearPa
   using Tile = LinearShape<GROUPS, N, STAGES, TEAM>;
   CUtensorMap x_map, w_map;
   if (!matrix_map(x_map, a.x.dtype, a.x.data, a.rows.row_capacity, p.k, a.x.strides[0], Tile::kRows) ||
-      !matrix_map(w_map, a.w->dtype, a.w->data.as(), p.n, p.k, p.k, Tile::kBoxW)) {
+      !matrix_map(w_map, a.w->dtype, a.w->data.as(), p.n, p.k, p.k, N)) {
     return queue_mma<T, ACTIVATION>(stream, a, p);
   }
-  const int tile_rows = Tile::kRows * (TEAM == Team::pair ? 2 : 1);
-  const int tiles = ((a.rows.row_capacity + tile_rows - 1) / tile_rows) * ((p.n + N - 1) / N);
+  const int tiles = ((a.rows.row_capacity + Tile::kRows - 1) / Tile::kRows) * ((p.n + N - 1) / N);
   Shape shape;
   shape.block = Tile::kThreads;
   shape.shared = Tile::kShared;
@@ -45,17 +45,35 @@ cudaError_t queue_tiles(cudaStream_t stream, const LinearArgs& a, const LinearPa
   return launch<linear_wgmma<T, ACTIVATION, GROUPS, N, STAGES, TEAM>, Tile::kShared>(stream, shape, x_map, w_map, p);
 }
 
+template <class T, int ACTIVATION, int N, int STAGES>
+cudaError_t queue_staged(cudaStream_t stream, const LinearArgs& a, const LinearParams& p) {
+  using Tile = StagedShape<N, STAGES>;
+  CUtensorMap x_map, w_map, residual_map;
+  const bool alike = a.out.dtype == a.x.dtype && (!a.residual || a.residual.dtype == a.x.dtype);
+  if (!alike || !matrix_map(x_map, a.x.dtype, a.x.data, a.rows.row_capacity, p.k, a.x.strides[0], Tile::kRows) ||
+      !matrix_map(w_map, a.w->dtype, a.w->data.as(), p.n, p.k, p.k, N)) {
+    return queue_tiles<T, ACTIVATION, 2, 192, 5, Team::alone>(stream, a, p, 1);
+  }
+  residual_map = x_map;  // not read where there is no residual
+  if (a.residual &&
+      !matrix_map(residual_map, a.x.dtype, a.residual.data, a.rows.row_capacity, p.n, a.residual.strides[0], Tile::kRows)) {
+    return queue_tiles<T, ACTIVATION, 2, 192, 5, Team::alone>(stream, a, p, 1);
+  }
+  const int tiles = ((a.rows.row_capacity + Tile::kRows - 1) / Tile::kRows) * ((p.n + N - 1) / N);
+  const int blocks = tiles < device().multiprocessors ? tiles : device().multiprocessors;
+  return launch<linear_staged<T, ACTIVATION, N, STAGES>, Tile::kShared>(stream, {blocks, Tile::kThreads, Tile::kShared}, x_map,
+                                                                        w_map, residual_map, p);
+}
+
 template <class T, int ACTIVATION>
 cudaError_t queue_linear(cudaStream_t stream, const LinearArgs& a, const LinearParams& p, LinearPlan plan) {
   switch (plan.tile) {
-    case LinearTile::pair_256: return queue_tiles<T, ACTIVATION, 2, 256, 4, Team::pair>(stream, a, p, 2);
-    case LinearTile::pair_192: return queue_tiles<T, ACTIVATION, 2, 192, 5, Team::pair>(stream, a, p, 2);
-    case LinearTile::pair_128: return queue_tiles<T, ACTIVATION, 2, 128, 3, Team::pair>(stream, a, p, 2);
     case LinearTile::alone_192: return queue_tiles<T, ACTIVATION, 2, 192, 5, Team::alone>(stream, a, p, 1);
     case LinearTile::alone_128: return queue_tiles<T, ACTIVATION, 2, 128, 3, Team::alone>(stream, a, p, 1);
     case LinearTile::split_64x64: return queue_tiles<T, ACTIVATION, 1, 64, 6, Team::split>(stream, a, p, plan.split);
     case LinearTile::split_128x64: return queue_tiles<T, ACTIVATION, 2, 64, 6, Team::split>(stream, a, p, plan.split);
     case LinearTile::split_128x128: return queue_tiles<T, ACTIVATION, 2, 128, 5, Team::split>(stream, a, p, plan.split);
+    case LinearTile::staged_192: return queue_staged<T, ACTIVATION, 192, 4>(stream, a, p);
     case LinearTile::mma: return queue_mma<T, ACTIVATION>(stream, a, p);
     default: return queue_plain<T, ACTIVATION>(stream, a, p);
   }

@@ -5,8 +5,6 @@
 //  - The row count is read on the device. Blocks walk over the tiles that exist, so a batch that lost half of its rows
 //    costs half, in the same launch.
 //  - Weights do not depend on the kernel before: the first tiles of them are fetched before waiting for it.
-//  - Many rows: two blocks form a cluster, take tiles of the same columns, and fetch half of the weights each, for both:
-//    what limits large products is the traffic from the second-level cache.
 //  - Few rows: a cluster shares one tile, each block takes a range of k, and the sums meet in shared memory, always added
 //    in the same order.
 #pragma once
@@ -18,13 +16,12 @@ namespace hedgerow::cuda {
 
 constexpr int kStepK = 64;
 
-enum class Team : uint8_t { alone, pair, split };  // what the blocks of a cluster do together
+enum class Team : uint8_t { alone, split };  // whether a cluster of blocks shares a tile
 
 template <int GROUPS, int N, int STAGES, Team TEAM>
 struct LinearShape {
   static constexpr int kRows = 64 * GROUPS;
   static constexpr int kXBytes = kRows * kStepK * 2, kWBytes = N * kStepK * 2, kStage = kXBytes + kWBytes;
-  static constexpr int kBoxW = TEAM == Team::pair ? N / 2 : N;
   static constexpr int kStaging = GROUPS * 4 * 2048;  // one 16 x 64 tile per warp, for whole-line stores
   static constexpr int kSumStride = N + 8;            // of the sums that a cluster exchanges
   static constexpr size_t kShared = static_cast<size_t>(STAGES) * kStage + kStaging + 2 * STAGES * 8;
@@ -91,11 +88,10 @@ __device__ __forceinline__ void finish_chunk(const float* sums, const LinearPara
 }
 
 // Adds up a tile that a cluster computed in parts; this block finishes its share of the rows.
-template <class T, int ACTIVATION, class Shape, int N>
-__device__ __forceinline__ void finish_split(const LinearParams& p, const float* mine, int row0, int col0, int rows, int rank,
-                                             int ranks) {
-  constexpr int kQuads = N / 4, kBatch = 4;
-  const int from = Shape::kRows * rank / ranks, count = (Shape::kRows * (rank + 1) / ranks - from) * kQuads;
+template <class T, int ACTIVATION, class Shape, int N, int RANKS>
+__device__ __forceinline__ void finish_split(const LinearParams& p, const float* mine, int row0, int col0, int rows, int rank) {
+  constexpr int kQuads = N / 4, kBatch = 4, kShare = Shape::kRows / RANKS, count = kShare * kQuads;
+  const int from = kShare * rank;
   for (int i0 = threadIdx.x; i0 < count; i0 += kBatch * Shape::kThreads) {
     float4 v[kBatch];
     float2 a[kBatch], b[kBatch];
@@ -107,9 +103,12 @@ __device__ __forceinline__ void finish_split(const LinearParams& p, const float*
       if (p.residual) a[u] = residual_at<T>(p, row0 + r, col0 + c), b[u] = residual_at<T>(p, row0 + r, col0 + c + 2);
       v[u] = __ldg(reinterpret_cast<const float4*>(p.bias + col0 + c));
       const uint32_t at = shared_address(mine + r * Shape::kSumStride + c);
-      for (int k = 0; k < ranks; ++k) {
-        const float4 part = load_shared_cluster(in_block(at, k));
-        v[u].x += part.x, v[u].y += part.y, v[u].z += part.z, v[u].w += part.w;
+      float4 part[RANKS];
+#pragma unroll
+      for (int k = 0; k < RANKS; ++k) part[k] = load_shared_cluster(in_block(at, k));
+#pragma unroll
+      for (int k = 0; k < RANKS; ++k) {
+        v[u].x += part[k].x, v[u].y += part[k].y, v[u].z += part[k].z, v[u].w += part[k].w;
       }
     }
 #pragma unroll
@@ -140,27 +139,25 @@ __global__ void __launch_bounds__(LinearShape<GROUPS, N, STAGES, TEAM>::kThreads
   const uint32_t at_empty = at_full + STAGES * 8;
   const int warp = threadIdx.x >> 5, lane = threadIdx.x & 31;
 
-  constexpr bool kPair = TEAM == Team::pair, kSplit = TEAM == Team::split;
-  const int ranks = kPair ? 2 : kSplit ? static_cast<int>(cluster_size()) : 1;
-  const int rank = TEAM == Team::alone ? 0 : static_cast<int>(cluster_rank());
+  constexpr bool kSplit = TEAM == Team::split;
+  const int ranks = kSplit ? static_cast<int>(cluster_size()) : 1, rank = kSplit ? static_cast<int>(cluster_rank()) : 0;
   const int columns = (p.n + N - 1) / N, all_steps = (p.k + kStepK - 1) / kStepK;
   const int step_begin = kSplit ? all_steps * rank / ranks : 0;
   const int steps = kSplit ? all_steps * (rank + 1) / ranks - step_begin : all_steps;
-  // A tile is a range of rows (two, for a pair) by N columns; neighbours share the rows.
-  constexpr int kTileRows = Shape::kRows * (kPair ? 2 : 1);
+  // Neighbouring tiles share their rows.
   const int first_tile = blockIdx.x / ranks, tile_step = gridDim.x / ranks;
-  auto row_of = [&](int tile) { return tile / columns * kTileRows + (kPair ? rank * Shape::kRows : 0); };
-  auto tiles_in = [&](int rows) { return columns * ((rows + kTileRows - 1) / kTileRows); };
+  auto row_of = [&](int tile) { return tile / columns * Shape::kRows; };
+  auto tiles_in = [&](int rows) { return columns * ((rows + Shape::kRows - 1) / Shape::kRows); };
 
   if (threadIdx.x == 0) {
     if (at_stage & 1023) __trap();
     for (int i = 0; i < STAGES; ++i) {
       barrier_init(at_full + i * 8, 1);
-      barrier_init(at_empty + i * 8, GROUPS * 4 * (kPair ? 2 : 1));
+      barrier_init(at_empty + i * 8, GROUPS * 4);
     }
     barrier_init_done();
   }
-  if constexpr (kPair) cluster_sync(); else __syncthreads();
+  __syncthreads();
   let_next_start();
 
   float sums[N / 2];
@@ -171,13 +168,8 @@ __global__ void __launch_bounds__(LinearShape<GROUPS, N, STAGES, TEAM>::kThreads
       prefetch_map(&x_map), prefetch_map(&w_map);
       const int ahead = min(STAGES, steps);
       auto load_w = [&](int slot, int step, int tile) {
-        const uint32_t to = at_stage + slot * Shape::kStage + Shape::kXBytes;
-        const int k = (step_begin + step) * kStepK, col = tile % columns * N;
-        if constexpr (kPair) {
-          tile_load_2d_shared(to + rank * (Shape::kWBytes / 2), &w_map, at_full + slot * 8, k, col + rank * (N / 2), 3);
-        } else {
-          tile_load_2d(to, &w_map, at_full + slot * 8, k, col);
-        }
+        tile_load_2d(at_stage + slot * Shape::kStage + Shape::kXBytes, &w_map, at_full + slot * 8,
+                     (step_begin + step) * kStepK, tile % columns * N);
       };
       auto load_x = [&](int slot, int step, int tile) {
         tile_load_2d(at_stage + slot * Shape::kStage, &x_map, at_full + slot * 8, (step_begin + step) * kStepK, row_of(tile));
@@ -215,11 +207,7 @@ __global__ void __launch_bounds__(LinearShape<GROUPS, N, STAGES, TEAM>::kThreads
     rows = *p.rows;
     const int tiles = tiles_in(rows), group = warp >> 2;
     auto release = [&](int slot) {
-      if constexpr (kPair) {
-        if (lane < 2) barrier_arrive_in(at_empty + slot * 8, lane);
-      } else {
-        if (lane == 0) barrier_arrive(at_empty + slot * 8);
-      }
+      if (lane == 0) barrier_arrive(at_empty + slot * 8);
     };
     int count = 0;
     for (int tile = first_tile; tile < tiles; tile += tile_step) {
@@ -250,7 +238,6 @@ __global__ void __launch_bounds__(LinearShape<GROUPS, N, STAGES, TEAM>::kThreads
     }
   }
 
-  if constexpr (kPair) cluster_sync();  // nobody leaves while the other may still write here
   if constexpr (kSplit) {
     if (ranks == 1 || first_tile >= tiles_in(rows)) return;  // the whole cluster leaves together
     float* const mine = reinterpret_cast<float*>(memory);
@@ -264,7 +251,10 @@ __global__ void __launch_bounds__(LinearShape<GROUPS, N, STAGES, TEAM>::kThreads
       }
     }
     cluster_sync();
-    finish_split<T, ACTIVATION, Shape, N>(p, mine, row_of(first_tile), first_tile % columns * N, rows, rank, ranks);
+    const int row0 = row_of(first_tile), col0 = first_tile % columns * N;
+    if (ranks == 2) finish_split<T, ACTIVATION, Shape, N, 2>(p, mine, row0, col0, rows, rank);
+    if (ranks == 4) finish_split<T, ACTIVATION, Shape, N, 4>(p, mine, row0, col0, rows, rank);
+    if (ranks == 8) finish_split<T, ACTIVATION, Shape, N, 8>(p, mine, row0, col0, rows, rank);
     cluster_sync();  // nobody leaves while others read here
   }
 #endif

@@ -10,27 +10,36 @@
 
 namespace hedgerow::cuda {
 
-// Which kernel computes attention; `automatic` chooses by head_dim, device and the length bound.
-enum class AttentionKernel : uint8_t { automatic, mma, one_group, two_groups, whole, halves };
+// Which kernel computes attention; `automatic` chooses by head_dim, device, bounds and measured times. A
+// kernel that can't take the case hands it to one that can.
+enum class AttentionKernel : uint8_t {
+  automatic,
+  mma,
+  one_group,
+  two_groups,
+  whole,
+  halves,
+  single,
+  overlap_2,
+  overlap_3
+};
 
 cudaError_t attention(cudaStream_t stream, const AttentionArgs& args,
                       AttentionKernel kernel = AttentionKernel::automatic);
 
-// How a product is cut up; `automatic` chooses by capacity and shape. alone_N: 128 rows x N columns; pair_N:
-// two such blocks share their weights; split_*: a cluster of `split` blocks (1, 2, 4 or 8) shares a tile,
-// each with its part of k.
+// How a product is cut up; `automatic` chooses by capacity and shape. alone_N: 128 rows x N columns per
+// block; split_*: a cluster of `split` blocks (1, 2, 4 or 8) shares a tile, each with its part of k; mma:
+// without Hopper's instructions; staged_192: alone_192 with the residual fetched ahead (all of one dtype).
 enum class LinearTile : uint8_t {
   automatic,
   plain,
-  pair_256,
-  pair_192,
-  pair_128,
   alone_192,
   alone_128,
   split_64x64,
   split_128x64,
   split_128x128,
-  mma
+  mma,
+  staged_192
 };
 struct LinearPlan {
   LinearTile tile = LinearTile::automatic;
@@ -38,7 +47,7 @@ struct LinearPlan {
 };
 // The residual may be f32 or the dtype of x; so may `out`.
 cudaError_t linear(cudaStream_t stream, const LinearArgs& args, LinearPlan plan = {});
-LinearPlan linear_plan(int row_capacity, int n, int k);
+LinearPlan linear_plan(int row_capacity, int n, int k, bool residual);
 
 // Weights for linear(): row-major in `dtype`, the bias padded with zeros. Throws Error when memory is out.
 PackedLinear pack_linear(const float* w, const float* bias, int n, int k, Dtype dtype);
