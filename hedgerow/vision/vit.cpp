@@ -304,7 +304,9 @@ void read_out(Impl& s, const VitRun& run, bool special_only) {
     }
   if (run.prune.readout) run.prune.readout(s.batch, special * c.dim, out);
   for (int i = 0; i <= s.batch; ++i) ends[i] = i * special;
-  const Tensor h = s.act_rows(s.narrow[0], c.dim);
+  // The head is f32 in every dtype: it costs next to nothing, and near ties between classes are decided here.
+  const Tensor h = matrix_view(s.readout_normed.as(), Dtype::f32,
+                               static_cast<int64_t>(s.limits.max_batch) * special, c.dim);
   layer_norm(s.on,
              {.x = matrix_view(out, Dtype::f32, static_cast<int64_t>(s.limits.max_batch) * special, c.dim),
               .gamma = vec(s.weights->norm.gamma),
@@ -314,7 +316,7 @@ void read_out(Impl& s, const VitRun& run, bool special_only) {
               .rows = {ends, s.batch, s.limits.max_batch * special, special}});
   for (int i = 0; i <= s.batch; ++i) ends[i] = i;
   const Ragged pictures{ends, s.batch, s.limits.max_batch, 1};
-  linear(s.on, {.x = matrix_view(s.narrow[0].as(), s.dtype(), s.limits.max_batch, special * c.dim),
+  linear(s.on, {.x = matrix_view(s.readout_normed.as(), Dtype::f32, s.limits.max_batch, special * c.dim),
                 .w = &s.weights->head,
                 .out = matrix_view(s.logits.as(), Dtype::f32, s.limits.max_batch, c.classes),
                 .rows = pictures});

@@ -54,6 +54,7 @@ VitState::Impl::Impl(std::shared_ptr<const VitWeights> w, VitLimits l, int threa
   into = Buffer(r * 4);
   const size_t b = static_cast<size_t>(limits.max_batch);
   readout = Buffer(b * static_cast<size_t>(c.special()) * d * 4);
+  readout_normed = Buffer(readout.bytes());
   logits = Buffer(b * static_cast<size_t>(c.classes) * 4);
   on.reserve_scratch(weights->backend->scratch_bytes(max_len, c.heads, c.head_dim()));
 }

@@ -38,7 +38,7 @@ struct VitState::Impl {
   Buffer score, weight, unit, similarity;  // f32 [capacity] ([capacity, dim] for unit)
   Buffer kept, best, into;                 // i32 [capacity]
   Buffer role;                             // u8 [capacity]
-  Buffer readout;                          // f32 [batch * special, dim]
+  Buffer readout, readout_normed;          // f32 [batch * special, dim]
   Buffer logits;                           // f32 [batch, classes]
 
   // The batch at hand.

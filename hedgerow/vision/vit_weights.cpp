@@ -123,7 +123,7 @@ std::shared_ptr<const VitWeights> pack_vit(const VitParameters& p, const Backend
     w->blocks.push_back(std::move(block));
   }
   w->norm = {p.norm_weight, p.norm_bias};
-  w->head = pack_head(p, pack);
+  w->head = pack_head(p, Packer(backend, Dtype::f32));
   for (const auto& predictor : p.predictors) w->predictors.push_back(pack_predictor(predictor, c.dim, pack));
   return w;
 }
