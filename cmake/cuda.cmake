@@ -1,6 +1,10 @@
 # The CUDA table. HEDGEROW_CUDA_ARCHITECTURES: what to build for; by default all that the toolkit knows of 8.0, 9.0a, 12.0.
 enable_language(CUDA)
 find_package(CUDAToolkit 12.8 REQUIRED)
+if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION)  # CMake 3.25 does not know that nvcc 12 and later take it
+  set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)
+  set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION -std=c++20)
+endif()
 
 if(NOT HEDGEROW_CUDA_ARCHITECTURES)
   # 8.0 also as PTX, for chips that came later; 9.0a for Hopper's own instructions.
@@ -16,8 +20,8 @@ endif()
 
 file(GLOB cuda_sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/hedgerow/kernels/cuda/*.cu)
 add_library(hedgerow_cuda OBJECT ${cuda_sources})
-set_target_properties(hedgerow_cuda PROPERTIES CUDA_STANDARD 20 CUDA_STANDARD_REQUIRED ON CUDA_ARCHITECTURES
-  "${HEDGEROW_CUDA_ARCHITECTURES}" POSITION_INDEPENDENT_CODE ON)
+set_target_properties(hedgerow_cuda PROPERTIES CUDA_STANDARD 20 CUDA_ARCHITECTURES "${HEDGEROW_CUDA_ARCHITECTURES}"
+  POSITION_INDEPENDENT_CODE ON)
 target_include_directories(hedgerow_cuda PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
 target_compile_options(hedgerow_cuda PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:-O3>)
 target_sources(hedgerow PRIVATE $<TARGET_OBJECTS:hedgerow_cuda>)

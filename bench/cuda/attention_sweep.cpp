@@ -16,6 +16,7 @@ int main(int argc, char** argv) {
   const bool all = argc > 2 && !std::strcmp(argv[2], "all");
   const int seeds = all ? 1 : 3;
   constexpr int kHeads = 12, kDim = kHeads * 64, kCalls = 100;
+  if (bench::no_device()) return 77;
   cudaStream_t stream;
   check(cudaStreamCreate(&stream), "creating a stream");
   const char* names[] = {"automatic", "mma",    "one_group", "two_groups", "whole",

@@ -15,6 +15,7 @@ int main(int argc, char** argv) {
   const Dtype dtype = argc > 1 && !std::strcmp(argv[1], "bf16") ? Dtype::bf16 : Dtype::f16;
   const bool all = argc > 2 && !std::strcmp(argv[2], "all");
   constexpr int kCalls = 50;
+  if (bench::no_device()) return 77;
   cudaStream_t stream;
   check(cudaStreamCreate(&stream), "creating a stream");
   const char* tiles[] = {"",        "plain",    "alone192", "alone128", "s64x64",

@@ -16,6 +16,14 @@
 
 namespace hedgerow::cuda::bench {
 
+// Says so where there is nothing to measure on; programs then return 77.
+inline bool no_device() {
+  int count = 0;
+  if (cudaGetDeviceCount(&count) == cudaSuccess && count > 0) return false;
+  std::fprintf(stderr, "no CUDA device here\n");
+  return true;
+}
+
 struct GraphTime {
   double device_us = 0, host_us = 0;  // of one replay: on the device; spent by the host to submit it
   size_t nodes = 0;

@@ -186,6 +186,7 @@ Dtype dtype_named(const char* name) {
 int main(int argc, char** argv) {
   const Dtype dtype = dtype_named(argc > 1 ? argv[1] : "f16"),
               residual = dtype_named(argc > 2 ? argv[2] : "f16");
+  if (bench::no_device()) return 77;
   cudaStream_t stream;
   check(cudaStreamCreate(&stream), "creating a stream");
   for (int dim : {192, 384, 768}) {

@@ -12,11 +12,8 @@ int main() {
   const struct {
     const char* name;
     void (*run)();
-  } parts[] = {{"attention", test_attention},
-               {"linear", test_linear},
-               {"rows", test_rows},
-               {"select", test_select},
-               {"merge", test_merge}};
+  } parts[] = {{"attention", test_attention}, {"linear", test_linear}, {"rows", test_rows},
+               {"select", test_select},       {"merge", test_merge},   {"graph", test_graph}};
   for (const auto& part : parts) {
     const Tally before = tally;
     part.run();

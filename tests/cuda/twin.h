@@ -137,5 +137,6 @@ void test_linear();
 void test_rows();
 void test_select();
 void test_merge();
+void test_graph();
 
 }  // namespace hedgerow::cuda::test

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Chooses and queues the attention kernel, and holds the two plain ones: f32 (for checks) and the first query's
-// probabilities (for methods that score tokens by the class token's attention).
+// Chooses and queues the attention kernel, and holds the two plain ones: f32 (for checks) and the first
+// query's probabilities (for methods that score tokens by the class token's attention).
 #include <algorithm>
 
 #include "hedgerow/kernels/cuda/attention_mma.cuh"
@@ -34,8 +34,8 @@ __global__ void __launch_bounds__(128) attention_f32(const __grid_constant__ Att
       float s = -kInf;
       const float b = j + lane < keys ? (p.bias ? p.bias[kv_begin + j + lane] : 0.0f) : -kInf;
       if (b != -kInf) {
-        const float* const k = static_cast<const float*>(p.k) + static_cast<int64_t>(kv_begin + j + lane) * p.k_row +
-                               head * p.k_head;
+        const float* const k = static_cast<const float*>(p.k) +
+                               static_cast<int64_t>(kv_begin + j + lane) * p.k_row + head * p.k_head;
         float dot = 0;
         for (int d = 0; d < D; ++d) dot = fmaf(q_row[warp][d], k[d], dot);
         s = dot * p.scale + b;
@@ -49,18 +49,20 @@ __global__ void __launch_bounds__(128) attention_f32(const __grid_constant__ Att
       for (int i = 0; i < 32 && j + i < keys; ++i) {
         const float wi = __shfl_sync(0xffffffffu, w, i);
         if (__shfl_sync(0xffffffffu, b, i) == -kInf) continue;
-        const float* const v = static_cast<const float*>(p.v) + static_cast<int64_t>(kv_begin + j + i) * p.v_row +
-                               head * p.v_head;
+        const float* const v = static_cast<const float*>(p.v) +
+                               static_cast<int64_t>(kv_begin + j + i) * p.v_row + head * p.v_head;
         for (int d = 0; d < D / 32; ++d) out[d] = fmaf(wi, v[d * 32 + lane], out[d]);
       }
     }
-    float* const to = static_cast<float*>(p.out) + static_cast<int64_t>(q_begin + row) * p.out_row + head * p.out_head;
+    float* const to =
+        static_cast<float*>(p.out) + static_cast<int64_t>(q_begin + row) * p.out_row + head * p.out_head;
     const float inverse = sum == 0 ? 0.0f : 1.0f / sum;
     for (int d = 0; d < D / 32; ++d) to[d * 32 + lane] = out[d] * inverse;
   }
 }
 
-// One block per sequence and head: logits of query 0 against all keys, eight lanes a key, then the softmax over them.
+// One block per sequence and head: logits of query 0 against all keys, eight lanes a key, then the softmax
+// over them.
 template <class T>
 __global__ void __launch_bounds__(256) first_row(const __grid_constant__ AttentionParams p, int head_dim) {
   __shared__ float q_row[128], slots[8];
@@ -84,7 +86,8 @@ __global__ void __launch_bounds__(256) first_row(const __grid_constant__ Attenti
     const int j = j0 + (thread >> 3);
     float dot = 0;
     if (j < keys) {
-      const T* const k = static_cast<const T*>(p.k) + static_cast<int64_t>(kv_begin + j) * p.k_row + head * p.k_head;
+      const T* const k =
+          static_cast<const T*>(p.k) + static_cast<int64_t>(kv_begin + j) * p.k_row + head * p.k_head;
       for (int d = part * kPer; d < head_dim; d += 8 * kPer) {
         const int4 chunk = *reinterpret_cast<const int4*>(k + d);
         const T* const x = reinterpret_cast<const T*>(&chunk);
@@ -159,27 +162,31 @@ template <class T, int GROUPS, int N, bool BIAS>
 cudaError_t queue_overlap(cudaStream_t stream, const AttentionArgs& a, const AttentionParams& p) {
   using Tile = OverlapShape<GROUPS, N>;
   CUtensorMap k_map, v_map;
-  if (!heads_map(k_map, a.kv.k, N) || !heads_map(v_map, a.kv.v, N)) return choose_warps<T, 64, BIAS>(stream, a, p);
+  if (!heads_map(k_map, a.kv.k, N) || !heads_map(v_map, a.kv.v, N))
+    return choose_warps<T, 64, BIAS>(stream, a, p);
   const dim3 grid(blocks_for(a.q_rows.max_len, 64 * GROUPS), p.heads, a.q_rows.batch);
-  return launch<attention_overlap<T, GROUPS, N, BIAS>, Tile::kShared>(stream, {grid, GROUPS * 128, Tile::kShared}, k_map, v_map,
-                                                                      p);
+  return launch<attention_overlap<T, GROUPS, N, BIAS>, Tile::kShared>(
+      stream, {grid, GROUPS * 128, Tile::kShared}, k_map, v_map, p);
 }
 
 template <class T, int GROUPS, bool HALVES, bool BIAS>
-cudaError_t queue_groups(cudaStream_t stream, const AttentionArgs& a, const AttentionParams& p, const CUtensorMap& k_map,
-                         const CUtensorMap& v_map) {
+cudaError_t queue_groups(cudaStream_t stream, const AttentionArgs& a, const AttentionParams& p,
+                         const CUtensorMap& k_map, const CUtensorMap& v_map) {
   constexpr int kQTiles = HALVES ? 1 : GROUPS;
   constexpr size_t kShared = attention_wgmma_shared(kQTiles);
   const dim3 grid(blocks_for(a.q_rows.max_len, 64 * kQTiles), p.heads, a.q_rows.batch);
-  return launch<attention_wgmma<T, GROUPS, HALVES, BIAS>, kShared>(stream, {grid, GROUPS * 128, kShared}, k_map, v_map, p);
+  return launch<attention_wgmma<T, GROUPS, HALVES, BIAS>, kShared>(stream, {grid, GROUPS * 128, kShared},
+                                                                   k_map, v_map, p);
 }
 
 // From bounds alone, by a sweep over batch x mean length on an H200. `pairs`: sequences x heads.
 AttentionKernel choose(int keys, int queries, int pairs, int head_dim) {
   if (keys <= 32) return AttentionKernel::whole;
-  if (!device().hopper() || head_dim != 64) return keys <= 144 ? AttentionKernel::whole : AttentionKernel::mma;
+  if (!device().hopper() || head_dim != 64)
+    return keys <= 144 ? AttentionKernel::whole : AttentionKernel::mma;
   if (keys <= 80) return AttentionKernel::mma;
-  const int64_t blocks = static_cast<int64_t>(blocks_for(queries, 64)) * pairs, room = device().multiprocessors;
+  const int64_t blocks = static_cast<int64_t>(blocks_for(queries, 64)) * pairs,
+                room = device().multiprocessors;
   if (keys <= 144) {
     return blocks <= 2 * room    ? AttentionKernel::one_group
            : blocks <= 12 * room ? AttentionKernel::two_groups
@@ -190,23 +197,35 @@ AttentionKernel choose(int keys, int queries, int pairs, int head_dim) {
 }
 
 template <class T, bool BIAS>
-cudaError_t choose_kernel(cudaStream_t stream, const AttentionArgs& a, const AttentionParams& p, AttentionKernel kernel) {
+cudaError_t choose_kernel(cudaStream_t stream, const AttentionArgs& a, const AttentionParams& p,
+                          AttentionKernel kernel) {
   const int head_dim = static_cast<int>(a.q.extents[2]);
-  if (kernel == AttentionKernel::automatic) kernel = choose(a.kv_rows.max_len, a.q_rows.max_len, p.heads * a.q_rows.batch, head_dim);
+  if (kernel == AttentionKernel::automatic)
+    kernel = choose(a.kv_rows.max_len, a.q_rows.max_len, p.heads * a.q_rows.batch, head_dim);
   if (kernel == AttentionKernel::single && head_dim == 64 && a.kv_rows.max_len <= kSingleKeys) {
     switch (blocks_for(a.kv_rows.max_len, 16)) {
-      case 0: case 1: case 2: return queue_single<T, 32, BIAS>(stream, a, p);
-      case 3: return queue_single<T, 48, BIAS>(stream, a, p);
-      case 4: return queue_single<T, 64, BIAS>(stream, a, p);
-      case 5: return queue_single<T, 80, BIAS>(stream, a, p);
-      default: return queue_single<T, 96, BIAS>(stream, a, p);
+      case 0:
+      case 1:
+      case 2:
+        return queue_single<T, 32, BIAS>(stream, a, p);
+      case 3:
+        return queue_single<T, 48, BIAS>(stream, a, p);
+      case 4:
+        return queue_single<T, 64, BIAS>(stream, a, p);
+      case 5:
+        return queue_single<T, 80, BIAS>(stream, a, p);
+      default:
+        return queue_single<T, 96, BIAS>(stream, a, p);
     }
   }
   if (kernel == AttentionKernel::whole && a.kv_rows.max_len <= kShortKeys) {
     switch (head_dim) {
-      case 32: return queue_short<T, 32, BIAS>(stream, a, p);
-      case 64: return queue_short<T, 64, BIAS>(stream, a, p);
-      default: return queue_short<T, 128, BIAS>(stream, a, p);
+      case 32:
+        return queue_short<T, 32, BIAS>(stream, a, p);
+      case 64:
+        return queue_short<T, 64, BIAS>(stream, a, p);
+      default:
+        return queue_short<T, 128, BIAS>(stream, a, p);
     }
   }
   if (kernel != AttentionKernel::mma && head_dim == 64 && device().hopper()) {
@@ -215,21 +234,28 @@ cudaError_t choose_kernel(cudaStream_t stream, const AttentionArgs& a, const Att
     CUtensorMap k_map, v_map;
     if (heads_map(k_map, a.kv.k, kBoxKeys) && heads_map(v_map, a.kv.v, kBoxKeys)) {
       switch (kernel) {
-        case AttentionKernel::one_group: return queue_groups<T, 1, false, BIAS>(stream, a, p, k_map, v_map);
-        case AttentionKernel::halves: return queue_groups<T, 2, true, BIAS>(stream, a, p, k_map, v_map);
-        default: return queue_groups<T, 2, false, BIAS>(stream, a, p, k_map, v_map);
+        case AttentionKernel::one_group:
+          return queue_groups<T, 1, false, BIAS>(stream, a, p, k_map, v_map);
+        case AttentionKernel::halves:
+          return queue_groups<T, 2, true, BIAS>(stream, a, p, k_map, v_map);
+        default:
+          return queue_groups<T, 2, false, BIAS>(stream, a, p, k_map, v_map);
       }
     }
   }
   switch (head_dim) {
-    case 32: return choose_warps<T, 32, BIAS>(stream, a, p);
-    case 64: return choose_warps<T, 64, BIAS>(stream, a, p);
-    default: return choose_warps<T, 128, BIAS>(stream, a, p);
+    case 32:
+      return choose_warps<T, 32, BIAS>(stream, a, p);
+    case 64:
+      return choose_warps<T, 64, BIAS>(stream, a, p);
+    default:
+      return choose_warps<T, 128, BIAS>(stream, a, p);
   }
 }
 
 template <class T>
-cudaError_t queue(cudaStream_t stream, const AttentionArgs& a, const AttentionParams& p, AttentionKernel kernel) {
+cudaError_t queue(cudaStream_t stream, const AttentionArgs& a, const AttentionParams& p,
+                  AttentionKernel kernel) {
   const int head_dim = static_cast<int>(a.q.extents[2]);
   cudaError_t e;
   if constexpr (std::is_same_v<T, float>) {
@@ -250,7 +276,8 @@ cudaError_t attention(cudaStream_t stream, const AttentionArgs& a, AttentionKern
   AttentionParams p = {};
   p.q = a.q.data, p.k = a.kv.k.data, p.v = a.kv.v.data, p.out = a.out.data;
   p.q_offsets = a.q_rows.offsets, p.kv_offsets = a.kv_rows.offsets;
-  p.q_index = a.q_index.as<const int32_t>(), p.bias = a.key_bias.as<const float>(), p.first_row = a.first_row.as<float>();
+  p.q_index = a.q_index.as<const int32_t>(), p.bias = a.key_bias.as<const float>(),
+  p.first_row = a.first_row.as<float>();
   p.q_row = a.q.strides[0], p.q_head = a.q.strides[1];
   p.k_row = a.kv.k.strides[0], p.k_head = a.kv.k.strides[1];
   p.v_row = a.kv.v.strides[0], p.v_head = a.kv.v.strides[1];
@@ -259,9 +286,12 @@ cudaError_t attention(cudaStream_t stream, const AttentionArgs& a, AttentionKern
   p.scale = a.scale, p.scale_log2 = a.scale * kLog2e;
   if (a.q_rows.batch == 0 || a.q_rows.max_len == 0) return cudaSuccess;
   switch (a.q.dtype) {
-    case Dtype::f16: return queue<f16>(stream, a, p, kernel);
-    case Dtype::bf16: return queue<bf16>(stream, a, p, kernel);
-    default: return queue<float>(stream, a, p, kernel);
+    case Dtype::f16:
+      return queue<f16>(stream, a, p, kernel);
+    case Dtype::bf16:
+      return queue<bf16>(stream, a, p, kernel);
+    default:
+      return queue<float>(stream, a, p, kernel);
   }
 }
 

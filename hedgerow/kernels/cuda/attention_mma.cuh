@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Ragged attention with one-warp products: a warp owns 16 query rows of one head and walks over the keys in blocks of
-// 64. It serves every chip from compute capability 8.0 on, and short sequences everywhere: nothing is set up, a warp
-// skips what its sequence does not have, and a block holds no more warps than the longest sequence needs.
+// Ragged attention with one-warp products: a warp owns 16 query rows of one head and walks over the keys in
+// blocks of
+// 64. It serves every chip from compute capability 8.0 on, and short sequences everywhere: nothing is set up,
+// a warp skips what its sequence does not have, and a block holds no more warps than the longest sequence
+// needs.
 #pragma once
 
 #include "hedgerow/kernels/cuda/attention.cuh"
@@ -80,7 +82,8 @@ __global__ void __launch_bounds__(WARPS * 32) attention_mma(const __grid_constan
         bias[r] = b * kLog2e;
         if (b == -kInf && r < left) {  // whatever a hidden value holds, zero times it must be zero
           for (int c = 0; c < kChunks; ++c) {
-            *reinterpret_cast<int4*>(memory + (at_v - at_q) + slot + swizzled<kChunks>(r, c)) = make_int4(0, 0, 0, 0);
+            *reinterpret_cast<int4*>(memory + (at_v - at_q) + slot + swizzled<kChunks>(r, c)) =
+                make_int4(0, 0, 0, 0);
           }
         }
       }
@@ -102,8 +105,9 @@ __global__ void __launch_bounds__(WARPS * 32) attention_mma(const __grid_constan
 #pragma unroll
         for (int d = 0; d < D / 16; ++d) {
           uint32_t b[4];
-          load_matrices(b, at_k + slot + swizzled<kChunks>(n * 16 + (lane & 7) + ((lane >> 4) << 3),
-                                                           d * 2 + ((lane >> 3) & 1)));
+          load_matrices(
+              b, at_k + slot +
+                     swizzled<kChunks>(n * 16 + (lane & 7) + ((lane >> 4) << 3), d * 2 + ((lane >> 3) & 1)));
           multiply<T>(s[2 * n], q_part[d], b[0], b[1]);
           multiply<T>(s[2 * n + 1], q_part[d], b[2], b[3]);
         }
@@ -118,7 +122,10 @@ __global__ void __launch_bounds__(WARPS * 32) attention_mma(const __grid_constan
           if constexpr (BIAS) x = bias[key] == -kInf ? -kInf : x + bias[key];
           if (key >= left) x = -kInf;
           s[n][e] = x;
-          if (e < 2) top_low = fmaxf(top_low, x); else top_high = fmaxf(top_high, x);
+          if (e < 2)
+            top_low = fmaxf(top_low, x);
+          else
+            top_high = fmaxf(top_high, x);
         }
       }
       const float factor_low = low.raise(quad_max(top_low)), factor_high = high.raise(quad_max(top_high));
@@ -139,11 +146,13 @@ __global__ void __launch_bounds__(WARPS * 32) attention_mma(const __grid_constan
       for (int n = 0; n < kMmaKeys / 16; ++n) {
         if (n * 16 >= left) continue;
         const uint32_t a[4] = {pack2<T>(s[2 * n][0], s[2 * n][1]), pack2<T>(s[2 * n][2], s[2 * n][3]),
-                               pack2<T>(s[2 * n + 1][0], s[2 * n + 1][1]), pack2<T>(s[2 * n + 1][2], s[2 * n + 1][3])};
+                               pack2<T>(s[2 * n + 1][0], s[2 * n + 1][1]),
+                               pack2<T>(s[2 * n + 1][2], s[2 * n + 1][3])};
 #pragma unroll
         for (int d = 0; d < D / 16; ++d) {
           uint32_t b[4];
-          load_matrices_transposed(b, at_v + slot + swizzled<kChunks>(n * 16 + (lane & 15), d * 2 + (lane >> 4)));
+          load_matrices_transposed(
+              b, at_v + slot + swizzled<kChunks>(n * 16 + (lane & 15), d * 2 + (lane >> 4)));
           multiply<T>(out[2 * d], a, b[0], b[1]);
           multiply<T>(out[2 * d + 1], a, b[2], b[3]);
         }

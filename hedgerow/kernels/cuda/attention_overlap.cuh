@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Ragged attention on warpgroup products, head_dim 64, like attention_wgmma.cuh, but each warpgroup works on two steps of
-// keys at once: the products of logits for the next step and of values for this one are queued together, and the powers
-// of the next step are computed while the values are still being multiplied.
+// Ragged attention on warpgroup products, head_dim 64, like attention_wgmma.cuh, but each warpgroup works on
+// two steps of keys at once: the products of logits for the next step and of values for this one are queued
+// together, and the powers of the next step are computed while the values are still being multiplied.
 #pragma once
 
 #include "hedgerow/kernels/cuda/attention.cuh"
@@ -27,8 +27,10 @@ __global__ void __launch_bounds__(GROUPS * 128, OverlapShape<GROUPS, N>::kPerMul
   constexpr int kRing = Shape::kRing;
   extern __shared__ __align__(1024) unsigned char ring[];
   unsigned char* const memory = ring;
-  const uint32_t at_q = shared_address(memory), at_k = at_q + GROUPS * Shape::kTile, at_v = at_k + kRing * Shape::kStep;
-  const uint32_t at_keys = at_v + kRing * Shape::kStep, at_values = at_keys + kRing * 8, at_empty = at_values + kRing * 8;
+  const uint32_t at_q = shared_address(memory), at_k = at_q + GROUPS * Shape::kTile,
+                 at_v = at_k + kRing * Shape::kStep;
+  const uint32_t at_keys = at_v + kRing * Shape::kStep, at_values = at_keys + kRing * 8,
+                 at_empty = at_values + kRing * 8;
   const int thread = threadIdx.x, group = thread >> 7, warp = (thread >> 5) & 3, lane = thread & 31;
   wait_for_previous();
   let_next_start();
@@ -94,8 +96,8 @@ __global__ void __launch_bounds__(GROUPS * 128, OverlapShape<GROUPS, N>::kPerMul
     for (int n = 0; n < N / 16; ++n) product_registers<T>(out, weights[n], v_tile + n * (2048 >> 4), 1);
     products_commit();
   };
-  // Masks the logits, finds the new maxima, and turns logits into powers. What older sums must be multiplied with comes
-  // back in `factor_low` and `factor_high`.
+  // Masks the logits, finds the new maxima, and turns logits into powers. What older sums must be multiplied
+  // with comes back in `factor_low` and `factor_high`.
   auto powers = [&](int step, float& factor_low, float& factor_high) {
     const int left = keys - step * N;
     if (BIAS || left < N) {
@@ -137,7 +139,8 @@ __global__ void __launch_bounds__(GROUPS * 128, OverlapShape<GROUPS, N>::kPerMul
       for (int e = 0; e < 4; ++e) weights[n][e] = pack2<T>(s[8 * n + 2 * e], s[8 * n + 2 * e + 1]);
     }
   };
-  // The values of the step are there, and hidden ones are zero: whatever they hold, zero times it must be zero.
+  // The values of the step are there, and hidden ones are zero: whatever they hold, zero times it must be
+  // zero.
   auto values_ready = [&](int step) {
     const int slot = step % kRing, left = keys - step * N, r = thread & 127;
     barrier_wait(at_values + slot * 8, (step / kRing) & 1);

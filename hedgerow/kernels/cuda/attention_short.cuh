@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Ragged attention for short sequences, one-warp products: a block takes a whole sequence of one head, fetches all of it
-// at once and never waits again. As many warps as the longest sequence has groups of 16 rows, so that many blocks share a
-// multiprocessor; what a sequence does not have is skipped.
+// Ragged attention for short sequences, one-warp products: a block takes a whole sequence of one head,
+// fetches all of it at once and never waits again. As many warps as the longest sequence has groups of 16
+// rows, so that many blocks share a multiprocessor; what a sequence does not have is skipped.
 #pragma once
 
 #include "hedgerow/kernels/cuda/attention.cuh"
@@ -20,7 +20,8 @@ __global__ void __launch_bounds__(kShortWarps * 32, D == 128 ? 1 : 2)
     attention_short(const __grid_constant__ AttentionParams p, int room) {
   constexpr int kChunks = D / 8;
   extern __shared__ __align__(128) unsigned char memory[];
-  const int thread = threadIdx.x, threads = blockDim.x, warp = thread >> 5, lane = thread & 31, rows = threads / 2;
+  const int thread = threadIdx.x, threads = blockDim.x, warp = thread >> 5, lane = thread & 31,
+            rows = threads / 2;
   wait_for_previous();
   let_next_start();
 
@@ -30,7 +31,8 @@ __global__ void __launch_bounds__(kShortWarps * 32, D == 128 ? 1 : 2)
   if (queries <= 0) return;
 
   const uint32_t at_q = shared_address(memory), at_k = at_q + rows * D * 2, at_v = at_k + room * D * 2;
-  const int c = thread % kChunks, r0 = thread / kChunks, r_step = threads / kChunks, padded = (keys + 15) & ~15;
+  const int c = thread % kChunks, r0 = thread / kChunks, r_step = threads / kChunks,
+            padded = (keys + 15) & ~15;
   {
     const T* const q = static_cast<const T*>(p.q) + head * p.q_head + c * 8;
     for (int r = r0; r < rows; r += r_step) {
@@ -88,7 +90,8 @@ __global__ void __launch_bounds__(kShortWarps * 32, D == 128 ? 1 : 2)
               if (key < left) b = p.bias[kv_begin + from + key];
             }
             if constexpr (BIAS) {
-              s[n][e] = fmaf(s[n][e], p.scale_log2, b * kLog2e), s[n][e + 2] = fmaf(s[n][e + 2], p.scale_log2, b * kLog2e);
+              s[n][e] = fmaf(s[n][e], p.scale_log2, b * kLog2e),
+              s[n][e + 2] = fmaf(s[n][e + 2], p.scale_log2, b * kLog2e);
             }
             if (b == -kInf) s[n][e] = s[n][e + 2] = b;
           }
@@ -96,23 +99,28 @@ __global__ void __launch_bounds__(kShortWarps * 32, D == 128 ? 1 : 2)
       }
 #pragma unroll
       for (int n = 0; n < STEP / 8; ++n) {
-        top_low = fmaxf(top_low, fmaxf(s[n][0], s[n][1])), top_high = fmaxf(top_high, fmaxf(s[n][2], s[n][3]));
+        top_low = fmaxf(top_low, fmaxf(s[n][0], s[n][1])),
+        top_high = fmaxf(top_high, fmaxf(s[n][2], s[n][3]));
       }
       const float scale = BIAS ? 1.0f : p.scale_log2;
-      const float factor_low = low.raise(quad_max(top_low) * scale), factor_high = high.raise(quad_max(top_high) * scale);
+      const float factor_low = low.raise(quad_max(top_low) * scale),
+                  factor_high = high.raise(quad_max(top_high) * scale);
       const float base_low = low.base(), base_high = high.base();
       float sum_low = 0, sum_high = 0;
 #pragma unroll
       for (int n = 0; n < STEP / 8; ++n) {
-        s[n][0] = exp2_fast(fmaf(s[n][0], scale, -base_low)), s[n][1] = exp2_fast(fmaf(s[n][1], scale, -base_low));
-        s[n][2] = exp2_fast(fmaf(s[n][2], scale, -base_high)), s[n][3] = exp2_fast(fmaf(s[n][3], scale, -base_high));
+        s[n][0] = exp2_fast(fmaf(s[n][0], scale, -base_low)),
+        s[n][1] = exp2_fast(fmaf(s[n][1], scale, -base_low));
+        s[n][2] = exp2_fast(fmaf(s[n][2], scale, -base_high)),
+        s[n][3] = exp2_fast(fmaf(s[n][3], scale, -base_high));
         sum_low += s[n][0] + s[n][1], sum_high += s[n][2] + s[n][3];
       }
       low.sum = low.sum * factor_low + sum_low, high.sum = high.sum * factor_high + sum_high;
       if (from > 0) {
 #pragma unroll
         for (int d = 0; d < D / 8; ++d) {
-          out[d][0] *= factor_low, out[d][1] *= factor_low, out[d][2] *= factor_high, out[d][3] *= factor_high;
+          out[d][0] *= factor_low, out[d][1] *= factor_low, out[d][2] *= factor_high,
+              out[d][3] *= factor_high;
         }
       }
     }
@@ -122,7 +130,8 @@ __global__ void __launch_bounds__(kShortWarps * 32, D == 128 ? 1 : 2)
       if constexpr (BIAS) {  // whatever a hidden value holds, zero times it must be zero
         for (int r = r0; r < keys; r += r_step) {
           if (p.bias[kv_begin + r] == -kInf) {
-            *reinterpret_cast<int4*>(memory + (at_v - at_q) + swizzled<kChunks>(r, c)) = make_int4(0, 0, 0, 0);
+            *reinterpret_cast<int4*>(memory + (at_v - at_q) + swizzled<kChunks>(r, c)) =
+                make_int4(0, 0, 0, 0);
           }
         }
         __syncthreads();
@@ -133,11 +142,13 @@ __global__ void __launch_bounds__(kShortWarps * 32, D == 128 ? 1 : 2)
       for (int n = 0; n < STEP / 16; ++n) {
         if (n * 16 >= left) break;
         const uint32_t a[4] = {pack2<T>(s[2 * n][0], s[2 * n][1]), pack2<T>(s[2 * n][2], s[2 * n][3]),
-                               pack2<T>(s[2 * n + 1][0], s[2 * n + 1][1]), pack2<T>(s[2 * n + 1][2], s[2 * n + 1][3])};
+                               pack2<T>(s[2 * n + 1][0], s[2 * n + 1][1]),
+                               pack2<T>(s[2 * n + 1][2], s[2 * n + 1][3])};
 #pragma unroll
         for (int d = 0; d < D / 16; ++d) {
           uint32_t b[4];
-          load_matrices_transposed(b, at_v + swizzled<kChunks>(from + n * 16 + (lane & 15), d * 2 + (lane >> 4)));
+          load_matrices_transposed(
+              b, at_v + swizzled<kChunks>(from + n * 16 + (lane & 15), d * 2 + (lane >> 4)));
           multiply<T>(out[2 * d], a, b[0], b[1]);
           multiply<T>(out[2 * d + 1], a, b[2], b[3]);
         }

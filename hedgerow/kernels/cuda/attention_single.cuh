@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Ragged attention for sequences of at most KEYS keys, head_dim 64, one-warp products, in a single pass: all copies are
-// issued at once, all logits of a row stay in registers, nothing loops and nothing branches on a length but the masks.
-// For the sizes at which latency is all there is.
+// Ragged attention for sequences of at most KEYS keys, head_dim 64, one-warp products, in a single pass: all
+// copies are issued at once, all logits of a row stay in registers, nothing loops and nothing branches on a
+// length but the masks. For the sizes at which latency is all there is.
 #pragma once
 
 #include "hedgerow/kernels/cuda/attention.cuh"
@@ -55,7 +55,8 @@ __global__ void __launch_bounds__(KEYS * 2, 65536 / (KEYS * 2 * 96))
   if (busy) {
     uint32_t a[4][4];
 #pragma unroll
-    for (int d = 0; d < 4; ++d) load_matrices(a[d], at_q + swizzled<8>(warp * 16 + (lane & 15), d * 2 + (lane >> 4)));
+    for (int d = 0; d < 4; ++d)
+      load_matrices(a[d], at_q + swizzled<8>(warp * 16 + (lane & 15), d * 2 + (lane >> 4)));
 #pragma unroll
     for (int n = 0; n < KEYS / 16; ++n) {
 #pragma unroll
@@ -63,7 +64,8 @@ __global__ void __launch_bounds__(KEYS * 2, 65536 / (KEYS * 2 * 96))
 #pragma unroll
       for (int d = 0; d < 4; ++d) {
         uint32_t b[4];
-        load_matrices(b, at_k + swizzled<8>(n * 16 + (lane & 7) + ((lane >> 4) << 3), d * 2 + ((lane >> 3) & 1)));
+        load_matrices(
+            b, at_k + swizzled<8>(n * 16 + (lane & 7) + ((lane >> 4) << 3), d * 2 + ((lane >> 3) & 1)));
         multiply<T>(s[2 * n], a[d], b[0], b[1]);
         multiply<T>(s[2 * n + 1], a[d], b[2], b[3]);
       }
@@ -77,7 +79,8 @@ __global__ void __launch_bounds__(KEYS * 2, 65536 / (KEYS * 2 * 96))
         float b = key < keys ? 0.0f : -kInf;
         if constexpr (BIAS) {
           if (key < keys) b = p.bias[kv_begin + key];
-          s[n][e] = fmaf(s[n][e], p.scale_log2, b * kLog2e), s[n][e + 2] = fmaf(s[n][e + 2], p.scale_log2, b * kLog2e);
+          s[n][e] = fmaf(s[n][e], p.scale_log2, b * kLog2e),
+          s[n][e + 2] = fmaf(s[n][e + 2], p.scale_log2, b * kLog2e);
         }
         if (b == -kInf) s[n][e] = s[n][e + 2] = b;
       }
@@ -89,8 +92,10 @@ __global__ void __launch_bounds__(KEYS * 2, 65536 / (KEYS * 2 * 96))
     const float base_low = top_low == -kInf ? 0.0f : top_low, base_high = top_high == -kInf ? 0.0f : top_high;
 #pragma unroll
     for (int n = 0; n < KEYS / 8; ++n) {
-      s[n][0] = exp2_fast(fmaf(s[n][0], scale, -base_low)), s[n][1] = exp2_fast(fmaf(s[n][1], scale, -base_low));
-      s[n][2] = exp2_fast(fmaf(s[n][2], scale, -base_high)), s[n][3] = exp2_fast(fmaf(s[n][3], scale, -base_high));
+      s[n][0] = exp2_fast(fmaf(s[n][0], scale, -base_low)),
+      s[n][1] = exp2_fast(fmaf(s[n][1], scale, -base_low));
+      s[n][2] = exp2_fast(fmaf(s[n][2], scale, -base_high)),
+      s[n][3] = exp2_fast(fmaf(s[n][3], scale, -base_high));
       sum_low += s[n][0] + s[n][1], sum_high += s[n][2] + s[n][3];
     }
   }
@@ -98,7 +103,8 @@ __global__ void __launch_bounds__(KEYS * 2, 65536 / (KEYS * 2 * 96))
   __syncthreads();
   if constexpr (BIAS) {  // whatever a hidden value holds, zero times it must be zero
     for (int r = r0; r < keys; r += kStep) {
-      if (p.bias[kv_begin + r] == -kInf) *reinterpret_cast<int4*>(memory + 2 * kTile + swizzled<8>(r, c)) = make_int4(0, 0, 0, 0);
+      if (p.bias[kv_begin + r] == -kInf)
+        *reinterpret_cast<int4*>(memory + 2 * kTile + swizzled<8>(r, c)) = make_int4(0, 0, 0, 0);
     }
     __syncthreads();
   }
@@ -108,7 +114,8 @@ __global__ void __launch_bounds__(KEYS * 2, 65536 / (KEYS * 2 * 96))
 #pragma unroll
   for (int n = 0; n < KEYS / 16; ++n) {
     const uint32_t a[4] = {pack2<T>(s[2 * n][0], s[2 * n][1]), pack2<T>(s[2 * n][2], s[2 * n][3]),
-                           pack2<T>(s[2 * n + 1][0], s[2 * n + 1][1]), pack2<T>(s[2 * n + 1][2], s[2 * n + 1][3])};
+                           pack2<T>(s[2 * n + 1][0], s[2 * n + 1][1]),
+                           pack2<T>(s[2 * n + 1][2], s[2 * n + 1][3])};
 #pragma unroll
     for (int d = 0; d < 4; ++d) {
       uint32_t b[4];
@@ -118,7 +125,8 @@ __global__ void __launch_bounds__(KEYS * 2, 65536 / (KEYS * 2 * 96))
     }
   }
   sum_low = quad_sum(sum_low), sum_high = quad_sum(sum_high);
-  const float inverse_low = sum_low == 0 ? 0.0f : 1.0f / sum_low, inverse_high = sum_high == 0 ? 0.0f : 1.0f / sum_high;
+  const float inverse_low = sum_low == 0 ? 0.0f : 1.0f / sum_low,
+              inverse_high = sum_high == 0 ? 0.0f : 1.0f / sum_high;
 
   // Through this warp's own query rows in shared memory, so that the stores are whole 16-byte chunks.
   __syncwarp();

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Ragged attention on Hopper's warpgroup products, head_dim 64: one or two warpgroups of 64 query rows share a ring of
-// key and value blocks that the copy engine fills. Two such blocks live on a multiprocessor, so that one computes powers
-// while the other multiplies. Where there are too few rows to fill the chip, two warpgroups take the same 64 rows and
-// every other step of the keys each (HALVES), and meet at the end.
+// Ragged attention on Hopper's warpgroup products, head_dim 64: one or two warpgroups of 64 query rows share
+// a ring of key and value blocks that the copy engine fills. Two such blocks live on a multiprocessor, so
+// that one computes powers while the other multiplies. Where there are too few rows to fill the chip, two
+// warpgroups take the same 64 rows and every other step of the keys each (HALVES), and meet at the end.
 //
-// A key block may reach into the next sequence: its logits are replaced, and its value rows are zeroed in shared memory,
-// so that nothing a neighbour holds (NaN included) can touch this sequence.
+// A key block may reach into the next sequence: its logits are replaced, and its value rows are zeroed in
+// shared memory, so that nothing a neighbour holds (NaN included) can touch this sequence.
 #pragma once
 
 #include "hedgerow/kernels/cuda/attention.cuh"
@@ -13,12 +13,15 @@
 
 namespace hedgerow::cuda {
 
-constexpr int kBoxKeys = 64, kRing = 3;     // a slot of the ring: two boxes of keys, two of values
+constexpr int kBoxKeys = 64, kRing = 3;  // a slot of the ring: two boxes of keys, two of values
 constexpr int kTileBytes = 64 * 64 * 2;
 
-constexpr size_t attention_wgmma_shared(int q_tiles) { return (q_tiles + 4 * kRing) * kTileBytes + 2 * kRing * 8; }
+constexpr size_t attention_wgmma_shared(int q_tiles) {
+  return (q_tiles + 4 * kRing) * kTileBytes + 2 * kRing * 8;
+}
 
-// The accumulators of one 64-row tile and the softmax of this thread's two rows, lane/4 and lane/4 + 8 of its warp.
+// The accumulators of one 64-row tile and the softmax of this thread's two rows, lane/4 and lane/4 + 8 of its
+// warp.
 template <class T, bool BIAS>
 struct AttentionTile {
   float out[32];
@@ -26,8 +29,8 @@ struct AttentionTile {
 
   // Takes N keys, of which `left` belong to the sequence. `bias`: of the first of them.
   template <int N>
-  __device__ __forceinline__ void take(uint32_t at_q, uint32_t at_k, uint32_t at_v, unsigned char* values, int left,
-                                       const float* bias, float scale_log2, int sync) {
+  __device__ __forceinline__ void take(uint32_t at_q, uint32_t at_k, uint32_t at_v, unsigned char* values,
+                                       int left, const float* bias, float scale_log2, int sync) {
     const int lane = threadIdx.x & 31;
     float s[N / 2];
     {
@@ -60,7 +63,8 @@ struct AttentionTile {
     }
     // Logits are scaled inside the power: one multiply-add for both.
     const float scale = BIAS ? 1.0f : scale_log2;
-    const float factor_low = low.raise(quad_max(top_low) * scale), factor_high = high.raise(quad_max(top_high) * scale);
+    const float factor_low = low.raise(quad_max(top_low) * scale),
+                factor_high = high.raise(quad_max(top_high) * scale);
     const float base_low = low.base(), base_high = high.base();
     if (__any_sync(0xffffffffu, factor_low != 1.0f || factor_high != 1.0f)) {
 #pragma unroll
@@ -76,7 +80,8 @@ struct AttentionTile {
         if (r < N && r < left) hidden = bias[r] == -kInf;
       }
       if (hidden) {
-        for (int c = 0; c < 8; ++c) *reinterpret_cast<int4*>(values + r * 128 + c * 16) = make_int4(0, 0, 0, 0);
+        for (int c = 0; c < 8; ++c)
+          *reinterpret_cast<int4*>(values + r * 128 + c * 16) = make_int4(0, 0, 0, 0);
       }
       fence_shared_for_async();
       warpgroup_sync(sync);
@@ -112,7 +117,8 @@ __global__ void __launch_bounds__(GROUPS * 128, 2)
   extern __shared__ __align__(1024) unsigned char ring[];
   unsigned char* const memory = ring;
   constexpr int kSlotBytes = 2 * kTileBytes, kQTiles = HALVES ? 1 : GROUPS;
-  const uint32_t at_q = shared_address(memory), at_k = at_q + kQTiles * kTileBytes, at_v = at_k + kRing * kSlotBytes;
+  const uint32_t at_q = shared_address(memory), at_k = at_q + kQTiles * kTileBytes,
+                 at_v = at_k + kRing * kSlotBytes;
   const uint32_t at_full = at_v + kRing * kSlotBytes, at_empty = at_full + kRing * 8;
   const int thread = threadIdx.x, group = thread >> 7, warp = (thread >> 5) & 3, lane = thread & 31;
   wait_for_previous();
@@ -195,7 +201,8 @@ __global__ void __launch_bounds__(GROUPS * 128, 2)
 
   tile.low.sum = quad_sum(tile.low.sum), tile.high.sum = quad_sum(tile.high.sum);
   if constexpr (HALVES) {
-    float* const other = reinterpret_cast<float*>(memory + kTileBytes) + (thread & 127);  // over the keys of slot 0
+    float* const other =
+        reinterpret_cast<float*>(memory + kTileBytes) + (thread & 127);  // over the keys of slot 0
     __syncthreads();
     if (group == 1) {
 #pragma unroll
@@ -207,7 +214,8 @@ __global__ void __launch_bounds__(GROUPS * 128, 2)
     if (group == 1) return;
     const float top_low = other[32 * 128], top_high = other[34 * 128];
     const float mine_low = tile.low.raise(top_low), mine_high = tile.high.raise(top_high);
-    const float its_low = exp2_fast(top_low - tile.low.base()), its_high = exp2_fast(top_high - tile.high.base());
+    const float its_low = exp2_fast(top_low - tile.low.base()),
+                its_high = exp2_fast(top_high - tile.high.base());
     tile.low.sum = tile.low.sum * mine_low + other[33 * 128] * its_low;
     tile.high.sum = tile.high.sum * mine_high + other[35 * 128] * its_high;
 #pragma unroll
@@ -215,7 +223,8 @@ __global__ void __launch_bounds__(GROUPS * 128, 2)
 #pragma unroll
       for (int e = 0; e < 4; ++e) {
         const int i = 4 * n + e;
-        tile.out[i] = tile.out[i] * (e < 2 ? mine_low : mine_high) + other[i * 128] * (e < 2 ? its_low : its_high);
+        tile.out[i] =
+            tile.out[i] * (e < 2 ? mine_low : mine_high) + other[i * 128] * (e < 2 ? its_low : its_high);
       }
     }
   }

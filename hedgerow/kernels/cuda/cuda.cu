@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // The CUDA table: ops queued on the context's stream, memory, and graphs that replay a whole forward pass.
 //
-// An op that cannot be queued must not throw from a table entry; the first failure is kept and thrown by the next call
-// that waits.
-#include "hedgerow/kernels/cuda/cuda.h"
-
+// An op that cannot be queued must not throw from a table entry; the first failure is kept and thrown by the
+// next call that waits.
 #include <atomic>
 #include <string>
 
 #include "hedgerow/core/error.h"
+#include "hedgerow/kernels/cuda/cuda.h"
 #include "hedgerow/kernels/cuda/launch.h"
 #include "hedgerow/kernels/cuda/memory.h"
 #include "hedgerow/kernels/cuda/ops.h"

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The few machine instructions that the kernels are made of, one function each: copies that do not wait, barriers in
-// shared memory, tensor-core products of one warp, and the start of a kernel while the one before it ends.
+// The few machine instructions that the kernels are made of, one function each: copies that do not wait,
+// barriers in shared memory, tensor-core products of one warp, and the start of a kernel while the one before
+// it ends.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -19,7 +20,7 @@ using bf16 = __nv_bfloat16;
 constexpr float kLog2e = 1.4426950408889634f;
 constexpr float kInf = std::numeric_limits<float>::infinity();
 
-// ------------------------------------------------------------------------------------------------------- numbers
+// ---------------------------------------------------------------------------------------------- numbers
 
 template <class T>
 __device__ __forceinline__ uint32_t pack2(float lo, float hi) {
@@ -54,10 +55,10 @@ __device__ __forceinline__ float exp2_fast(float x) {
   return y;
 }
 
-// ------------------------------------------------------------------------------- programmatic dependent launch
+// ------------------------------------------------------------------------ programmatic dependent launch
 
-// Waits for the kernel before this one to have finished; nothing it wrote may be touched earlier. Every kernel calls it
-// in every thread, so that "the one before" includes all that came earlier still.
+// Waits for the kernel before this one to have finished; nothing it wrote may be touched earlier. Every
+// kernel calls it in every thread, so that "the one before" includes all that came earlier still.
 __device__ __forceinline__ void wait_for_previous() {
 #if __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.wait;" ::: "memory");
@@ -70,7 +71,7 @@ __device__ __forceinline__ void let_next_start() {
 #endif
 }
 
-// ------------------------------------------------------------------------------------------------ shared memory
+// ---------------------------------------------------------------------------------------- shared memory
 
 __device__ __forceinline__ uint32_t shared_address(const void* p) {
   return static_cast<uint32_t>(__cvta_generic_to_shared(p));
@@ -97,8 +98,9 @@ __device__ __forceinline__ void load_matrices_transposed(uint32_t (&r)[4], uint3
                : "r"(address)
                : "memory");
 }
-// Where the 16-byte chunk `c` of row `r` lies in a tile of rows of `kChunks` chunks, so that eight rows of one column of
-// chunks meet eight different bank groups. With 8 chunks it is the tensor cores' 128-byte swizzle.
+// Where the 16-byte chunk `c` of row `r` lies in a tile of rows of `kChunks` chunks, so that eight rows of
+// one column of chunks meet eight different bank groups. With 8 chunks it is the tensor cores' 128-byte
+// swizzle.
 template <int kChunks>
 __device__ __forceinline__ uint32_t swizzled(int r, int c) {
   static_assert(kChunks == 4 || kChunks % 8 == 0);
@@ -106,25 +108,27 @@ __device__ __forceinline__ uint32_t swizzled(int r, int c) {
   return static_cast<uint32_t>((r * kChunks + mixed) * 16);
 }
 
-// ------------------------------------------------------------------------------------------- one warp's products
+// ---------------------------------------------------------------------------------- one warp's products
 
 // d[16x8] += a[16x16] b[16x8]
 template <class T>
 __device__ __forceinline__ void multiply(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
   if constexpr (std::is_same_v<T, f16>) {
     asm volatile(
-        "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+        "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+        "{%0,%1,%2,%3};"
         : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
   } else {
     asm volatile(
-        "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+        "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+        "{%0,%1,%2,%3};"
         : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
   }
 }
 
-// ------------------------------------------------------------------------------------------------- reductions
+// ------------------------------------------------------------------------------------------- reductions
 
 __device__ __forceinline__ float quad_max(float v) {
   v = fmaxf(v, __shfl_xor_sync(0xffffffffu, v, 1));
@@ -163,7 +167,10 @@ struct Rows {
     int lo = 0, hi = batch;
     while (hi - lo > 1) {
       const int mid = (lo + hi) >> 1;
-      if (offsets[mid] <= i) lo = mid; else hi = mid;
+      if (offsets[mid] <= i)
+        lo = mid;
+      else
+        hi = mid;
     }
     return lo;
   }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Hopper's own instructions (sm_90a): barriers that count bytes, the bulk tensor copy engine, and products of a whole
-// warpgroup whose operands stay in shared memory.
+// Hopper's own instructions (sm_90a): barriers that count bytes, the bulk tensor copy engine, and products of
+// a whole warpgroup whose operands stay in shared memory.
 //
-// All tiles in shared memory are rows of 64 16-bit values (128 bytes) in the 128-byte swizzle, 1024-byte aligned.
+// All tiles in shared memory are rows of 64 16-bit values (128 bytes) in the 128-byte swizzle, 1024-byte
+// aligned.
 #pragma once
 
 #include <cuda.h>
@@ -11,7 +12,7 @@
 
 namespace hedgerow::cuda {
 
-// ---------------------------------------------------------------------------------------------------- barriers
+// --------------------------------------------------------------------------------------------- barriers
 
 __device__ __forceinline__ void barrier_init(uint32_t bar, int count) {
   asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(bar), "r"(count) : "memory");
@@ -37,21 +38,29 @@ __device__ __forceinline__ void barrier_wait(uint32_t bar, uint32_t parity) {
       : "memory");
 }
 // What ordinary stores wrote becomes visible to the copy engine and the warpgroup products.
-__device__ __forceinline__ void fence_shared_for_async() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+__device__ __forceinline__ void fence_shared_for_async() {
+  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
 // The 128 threads of one warpgroup meet; `id` in 1..15.
-__device__ __forceinline__ void warpgroup_sync(int id) { asm volatile("bar.sync %0, 128;" ::"r"(id) : "memory"); }
+__device__ __forceinline__ void warpgroup_sync(int id) {
+  asm volatile("bar.sync %0, 128;" ::"r"(id) : "memory");
+}
 
-// ------------------------------------------------------------------------------------------------- bulk copies
+// ------------------------------------------------------------------------------------------ bulk copies
 
-__device__ __forceinline__ void tile_load_3d(uint32_t to, const CUtensorMap* map, uint32_t bar, int x, int y, int z) {
+__device__ __forceinline__ void tile_load_3d(uint32_t to, const CUtensorMap* map, uint32_t bar, int x, int y,
+                                             int z) {
   asm volatile(
-      "cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5}], [%2];" ::"r"(to),
+      "cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5}], "
+      "[%2];" ::"r"(to),
       "l"(map), "r"(bar), "r"(x), "r"(y), "r"(z)
       : "memory");
 }
-__device__ __forceinline__ void tile_load_2d(uint32_t to, const CUtensorMap* map, uint32_t bar, int x, int y) {
+__device__ __forceinline__ void tile_load_2d(uint32_t to, const CUtensorMap* map, uint32_t bar, int x,
+                                             int y) {
   asm volatile(
-      "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4}], [%2];" ::"r"(to),
+      "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4}], "
+      "[%2];" ::"r"(to),
       "l"(map), "r"(bar), "r"(x), "r"(y)
       : "memory");
 }
@@ -59,7 +68,7 @@ __device__ __forceinline__ void prefetch_map(const CUtensorMap* map) {
   asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
 }
 
-// ---------------------------------------------------------------------------------------------------- clusters
+// --------------------------------------------------------------------------------------------- clusters
 
 __device__ __forceinline__ uint32_t cluster_rank() {
   uint32_t r;
@@ -89,14 +98,20 @@ __device__ __forceinline__ float4 load_shared_cluster(uint32_t address) {
 }
 // Registers move between warpgroups: whoever only feeds gives, whoever multiplies takes.
 template <int N>
-__device__ __forceinline__ void registers_down() { asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(N)); }
+__device__ __forceinline__ void registers_down() {
+  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(N));
+}
 template <int N>
-__device__ __forceinline__ void registers_up() { asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(N)); }
+__device__ __forceinline__ void registers_up() {
+  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(N));
+}
 
-// ------------------------------------------------------------------------------------------ warpgroup products
+// ----------------------------------------------------------------------------------- warpgroup products
 
 __device__ __forceinline__ void products_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
-__device__ __forceinline__ void products_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
+__device__ __forceinline__ void products_commit() {
+  asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+}
 template <int N>
 __device__ __forceinline__ void products_wait() {
   asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(N) : "memory");
@@ -112,12 +127,15 @@ __device__ __forceinline__ void keep_registers(R (&r)[N]) {
     for (int i = 0; i < N; ++i) asm volatile("" : "+r"(r[i])::"memory");
   }
 }
-// Rows of 128 bytes, groups of 8 rows 1024 bytes apart; the same numbers serve both majors (one swizzle atom wide).
+// Rows of 128 bytes, groups of 8 rows 1024 bytes apart; the same numbers serve both majors (one swizzle atom
+// wide).
 __device__ __forceinline__ uint64_t tile_descriptor(uint32_t address) {
   return (uint64_t{1} << 62) | (uint64_t{1024 >> 4} << 32) | (uint64_t{1} << 16) | ((address & 0x3ffff) >> 4);
 }
-__device__ __forceinline__ void store_matrices(uint32_t address, uint32_t a, uint32_t b, uint32_t c, uint32_t d) {
-  asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1,%2,%3,%4};" ::"r"(address), "r"(a), "r"(b), "r"(c), "r"(d)
+__device__ __forceinline__ void store_matrices(uint32_t address, uint32_t a, uint32_t b, uint32_t c,
+                                               uint32_t d) {
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1,%2,%3,%4};" ::"r"(address), "r"(a), "r"(b),
+               "r"(c), "r"(d)
                : "memory");
 }
 

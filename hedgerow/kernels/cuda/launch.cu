@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Device properties and tensor maps. The driver's encoder is found at run time, so that the program starts where no
-// driver is.
+// Device properties and tensor maps. The driver's encoder is found at run time, so that the program starts
+// where no driver is.
 #include "hedgerow/kernels/cuda/launch.h"
 
 namespace hedgerow::cuda {
@@ -9,7 +9,8 @@ const Device& device() {
   static const Device found = [] {
     Device d;
     int count = 0, id = 0;
-    if (cudaGetDeviceCount(&count) != cudaSuccess || count == 0 || cudaGetDevice(&id) != cudaSuccess) return d;
+    if (cudaGetDeviceCount(&count) != cudaSuccess || count == 0 || cudaGetDevice(&id) != cudaSuccess)
+      return d;
     cudaDeviceGetAttribute(&d.major, cudaDevAttrComputeCapabilityMajor, id);
     cudaDeviceGetAttribute(&d.multiprocessors, cudaDevAttrMultiProcessorCount, id);
     return d;
@@ -19,9 +20,9 @@ const Device& device() {
 
 namespace {
 
-using Encode = CUresult (*)(CUtensorMap*, CUtensorMapDataType, cuuint32_t, void*, const cuuint64_t*, const cuuint64_t*,
-                            const cuuint32_t*, const cuuint32_t*, CUtensorMapInterleave, CUtensorMapSwizzle,
-                            CUtensorMapL2promotion, CUtensorMapFloatOOBfill);
+using Encode = CUresult (*)(CUtensorMap*, CUtensorMapDataType, cuuint32_t, void*, const cuuint64_t*,
+                            const cuuint64_t*, const cuuint32_t*, const cuuint32_t*, CUtensorMapInterleave,
+                            CUtensorMapSwizzle, CUtensorMapL2promotion, CUtensorMapFloatOOBfill);
 
 Encode encoder() {
   static const Encode found = [] {
@@ -34,8 +35,8 @@ Encode encoder() {
   return found;
 }
 
-bool encode(CUtensorMap& map, Dtype dtype, int rank, const void* data, const cuuint64_t* extents, const cuuint64_t* strides,
-            const cuuint32_t* box) {
+bool encode(CUtensorMap& map, Dtype dtype, int rank, const void* data, const cuuint64_t* extents,
+            const cuuint64_t* strides, const cuuint32_t* box) {
   const cuuint32_t steps[3] = {1, 1, 1};
   for (int i = 0; i + 1 < rank; ++i) {
     if (strides[i] % 16 != 0 || strides[i] == 0) return false;
@@ -43,14 +44,14 @@ bool encode(CUtensorMap& map, Dtype dtype, int rank, const void* data, const cuu
   if (reinterpret_cast<uintptr_t>(data) % 16 != 0 || !encoder()) return false;
   const auto type = dtype == Dtype::f16 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16;
   return encoder()(&map, type, rank, const_cast<void*>(data), extents, strides, box, steps,
-                   CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
-                   CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS;
+                   CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+                   CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS;
 }
 
 }  // namespace
 
-bool matrix_map(CUtensorMap& map, Dtype dtype, const void* data, int64_t rows, int64_t cols, int64_t row_stride,
-                int box_rows) {
+bool matrix_map(CUtensorMap& map, Dtype dtype, const void* data, int64_t rows, int64_t cols,
+                int64_t row_stride, int box_rows) {
   const cuuint64_t extents[2] = {static_cast<cuuint64_t>(cols), static_cast<cuuint64_t>(rows)};
   const cuuint64_t strides[1] = {static_cast<cuuint64_t>(row_stride) * 2};
   const cuuint32_t box[2] = {64, static_cast<cuuint32_t>(box_rows)};
@@ -58,8 +59,10 @@ bool matrix_map(CUtensorMap& map, Dtype dtype, const void* data, int64_t rows, i
 }
 
 bool heads_map(CUtensorMap& map, const Tensor& t, int box_rows) {
-  const cuuint64_t extents[3] = {64, static_cast<cuuint64_t>(t.extents[1]), static_cast<cuuint64_t>(t.extents[0])};
-  const cuuint64_t strides[2] = {static_cast<cuuint64_t>(t.strides[1]) * 2, static_cast<cuuint64_t>(t.strides[0]) * 2};
+  const cuuint64_t extents[3] = {64, static_cast<cuuint64_t>(t.extents[1]),
+                                 static_cast<cuuint64_t>(t.extents[0])};
+  const cuuint64_t strides[2] = {static_cast<cuuint64_t>(t.strides[1]) * 2,
+                                 static_cast<cuuint64_t>(t.strides[0]) * 2};
   const cuuint32_t box[3] = {64, 1, static_cast<cuuint32_t>(box_rows)};
   return encode(map, t.dtype, 3, t.data, extents, strides, box);
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Host side of every kernel: what the device is, how a kernel is queued, and the maps that the copy engine reads.
+// Host side of every kernel: what the device is, how a kernel is queued, and the maps that the copy engine
+// reads.
 #pragma once
 
 #include <cuda.h>
@@ -25,8 +26,8 @@ struct Shape {
   int cluster = 1;  // blocks per cluster along x
 };
 
-// Queues the kernel so that it may be launched while the one before it ends (it waits by itself: wait_for_previous()).
-// `kMost`: the most shared memory this kernel is ever given.
+// Queues the kernel so that it may be launched while the one before it ends (it waits by itself:
+// wait_for_previous()). `kMost`: the most shared memory this kernel is ever given.
 template <auto kKernel, size_t kMost = 0, class... Args>
 cudaError_t launch(cudaStream_t stream, const Shape& shape, Args&&... args) {
   if constexpr (kMost > 48 * 1024) {
@@ -53,10 +54,10 @@ cudaError_t launch(cudaStream_t stream, const Shape& shape, Args&&... args) {
   return cudaLaunchKernelEx(&config, kKernel, std::forward<Args>(args)...);
 }
 
-// A map of 16-bit values for boxes of 64 values by `box_rows` rows, 128-byte swizzle. False where the strides or the
-// address do not allow one.
-bool matrix_map(CUtensorMap& map, Dtype dtype, const void* data, int64_t rows, int64_t cols, int64_t row_stride,
-                int box_rows);
+// A map of 16-bit values for boxes of 64 values by `box_rows` rows, 128-byte swizzle. False where the strides
+// or the address do not allow one.
+bool matrix_map(CUtensorMap& map, Dtype dtype, const void* data, int64_t rows, int64_t cols,
+                int64_t row_stride, int box_rows);
 // The same for one head of [rows, heads, 64].
 bool heads_map(CUtensorMap& map, const Tensor& t, int box_rows);
 

@@ -28,9 +28,9 @@ bool aligned(const Tensor& t, int bytes) {
   return reinterpret_cast<uintptr_t>(t.data) % bytes == 0 && t.strides[0] * bytes_of(t.dtype) % bytes == 0;
 }
 
-// Device time in us, fitted to a sweep over 84 products of ViT-T, -S and -B from 99 to 50,432 rows on an H200: so much to
-// start, so much for every wave of tiles, for every 64 of k in it, and for a residual. Against the best
-// tile that was timed, the choice it makes costs 2 % in the mean.
+// Device time in us, fitted to a sweep over 84 products of ViT-T, -S and -B from 99 to 50,432 rows on an
+// H200: so much to start, so much for every wave of tiles, for every 64 of k in it, and for a residual.
+// Against the best tile that was timed, the choice it makes costs 2 % in the mean.
 struct TileCost {
   LinearTile tile;
   int split, rows, cols, resident;  // blocks per multiprocessor
@@ -57,15 +57,16 @@ constexpr TileCost kCosts[] = {
 
 LinearPlan linear_plan(int row_capacity, int n, int k, bool residual) {
   const auto up = [](int64_t a, int64_t b) { return (a + b - 1) / b; };
-  const int64_t steps = up(k, 64);
+  const int64_t steps = up(k, 64), processors = std::max(1, device().multiprocessors);
   LinearPlan best{LinearTile::alone_128, 1};
   float least = 0;
   for (const TileCost& c : kCosts) {
     if (c.split > 1 && steps < 2 * c.split) continue;
-    const float waves = static_cast<float>(
-        up(up(row_capacity, c.rows) * up(n, c.cols) * c.split, static_cast<int64_t>(device().multiprocessors) * c.resident));
-    const float us = c.start + waves * (c.wave + c.step * static_cast<float>(steps) / static_cast<float>(c.split) +
-                                        (residual ? c.residual : 0.0f));
+    const float waves =
+        static_cast<float>(up(up(row_capacity, c.rows) * up(n, c.cols) * c.split, processors * c.resident));
+    const float us =
+        c.start + waves * (c.wave + c.step * static_cast<float>(steps) / static_cast<float>(c.split) +
+                           (residual ? c.residual : 0.0f));
     if (least == 0 || us < least) best = {c.tile, c.split}, least = us;
   }
   return best;
@@ -75,7 +76,8 @@ cudaError_t linear(cudaStream_t stream, const LinearArgs& a, LinearPlan plan) {
   LinearParams p = {};
   p.rows = a.rows.offsets + a.rows.batch;
   p.bias = a.w->bias.as<const float>();
-  p.residual = a.residual.data, p.residual_row = a.residual.strides[0], p.residual_f32 = a.residual.dtype == Dtype::f32;
+  p.residual = a.residual.data, p.residual_row = a.residual.strides[0],
+  p.residual_f32 = a.residual.dtype == Dtype::f32;
   p.out = a.out.data, p.out_row = a.out.strides[0], p.out_f32 = a.out.dtype == Dtype::f32;
   p.n = a.w->n, p.k = a.w->k;
   if (a.rows.row_capacity == 0) return cudaSuccess;
@@ -85,7 +87,7 @@ cudaError_t linear(cudaStream_t stream, const LinearArgs& a, LinearPlan plan) {
                                            : linear_f32<2>(stream, a, p);
   }
   const bool aligned_well = p.n % 8 == 0 && p.k % 8 == 0 && aligned(a.x, 16) && aligned(a.out, 16) &&
-                    (!a.residual || aligned(a.residual, 16));
+                            (!a.residual || aligned(a.residual, 16));
   if (!aligned_well) {
     plan.tile = LinearTile::plain;
   } else if (!device().hopper() && plan.tile != LinearTile::plain) {
@@ -99,7 +101,8 @@ cudaError_t linear(cudaStream_t stream, const LinearArgs& a, LinearPlan plan) {
 PackedLinear pack_linear(const float* w, const float* bias, int n, int k, Dtype dtype) {
   PackedLinear packed;
   packed.dtype = dtype, packed.n = n, packed.k = k, packed.panel = kPanel;
-  const size_t count = static_cast<size_t>(n) * k, padded = static_cast<size_t>((n + kPanel - 1) / kPanel) * kPanel;
+  const size_t count = static_cast<size_t>(n) * k,
+               padded = static_cast<size_t>((n + kPanel - 1) / kPanel) * kPanel;
   packed.data = device_buffer(count * bytes_of(dtype));
   packed.bias = device_buffer(padded * sizeof(float));
   std::vector<float> wide(padded, 0.0f);

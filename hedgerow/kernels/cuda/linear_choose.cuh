@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which tile shape computes a product: chosen on the host from capacities alone, so that a captured graph serves every
-// row count. Included once per 16-bit type, which keeps the two compilations apart.
+// Which tile shape computes a product: chosen on the host from capacities alone, so that a captured graph
+// serves every row count. Included once per 16-bit type, which keeps the two compilations apart.
 #pragma once
 
 #include "hedgerow/kernels/cuda/launch.h"
@@ -22,8 +22,8 @@ cudaError_t queue_plain(cudaStream_t stream, const LinearArgs& a, const LinearPa
 template <class T, int ACTIVATION>
 cudaError_t queue_mma(cudaStream_t stream, const LinearArgs& a, const LinearParams& p) {
   const dim3 grid((p.n + 127) / 128, (a.rows.row_capacity + 127) / 128);
-  return launch<linear_mma<T, ACTIVATION>, kMmaShared>(stream, {grid, 256, kMmaShared}, a.x.as<const T>(), a.x.strides[0],
-                                                       a.w->data.as<const T>(), p);
+  return launch<linear_mma<T, ACTIVATION>, kMmaShared>(stream, {grid, 256, kMmaShared}, a.x.as<const T>(),
+                                                       a.x.strides[0], a.w->data.as<const T>(), p);
 }
 
 template <class T, int ACTIVATION, int GROUPS, int N, int STAGES, Team TEAM>
@@ -42,7 +42,8 @@ cudaError_t queue_tiles(cudaStream_t stream, const LinearArgs& a, const LinearPa
   // Blocks that live at once; a split tile is taken once and its cluster leaves.
   const int room = device().multiprocessors * Tile::kPerMultiprocessor / ranks;
   shape.grid = (TEAM == Team::split || tiles < room ? tiles : room) * ranks;
-  return launch<linear_wgmma<T, ACTIVATION, GROUPS, N, STAGES, TEAM>, Tile::kShared>(stream, shape, x_map, w_map, p);
+  return launch<linear_wgmma<T, ACTIVATION, GROUPS, N, STAGES, TEAM>, Tile::kShared>(stream, shape, x_map,
+                                                                                     w_map, p);
 }
 
 template <class T, int ACTIVATION, int N, int STAGES>
@@ -50,41 +51,53 @@ cudaError_t queue_staged(cudaStream_t stream, const LinearArgs& a, const LinearP
   using Tile = StagedShape<N, STAGES>;
   CUtensorMap x_map, w_map, residual_map;
   const bool alike = a.out.dtype == a.x.dtype && (!a.residual || a.residual.dtype == a.x.dtype);
-  if (!alike || !matrix_map(x_map, a.x.dtype, a.x.data, a.rows.row_capacity, p.k, a.x.strides[0], Tile::kRows) ||
+  if (!alike ||
+      !matrix_map(x_map, a.x.dtype, a.x.data, a.rows.row_capacity, p.k, a.x.strides[0], Tile::kRows) ||
       !matrix_map(w_map, a.w->dtype, a.w->data.as(), p.n, p.k, p.k, N)) {
     return queue_tiles<T, ACTIVATION, 2, 192, 5, Team::alone>(stream, a, p, 1);
   }
   residual_map = x_map;  // not read where there is no residual
-  if (a.residual &&
-      !matrix_map(residual_map, a.x.dtype, a.residual.data, a.rows.row_capacity, p.n, a.residual.strides[0], Tile::kRows)) {
+  if (a.residual && !matrix_map(residual_map, a.x.dtype, a.residual.data, a.rows.row_capacity, p.n,
+                                a.residual.strides[0], Tile::kRows)) {
     return queue_tiles<T, ACTIVATION, 2, 192, 5, Team::alone>(stream, a, p, 1);
   }
   const int tiles = ((a.rows.row_capacity + Tile::kRows - 1) / Tile::kRows) * ((p.n + N - 1) / N);
   const int blocks = tiles < device().multiprocessors ? tiles : device().multiprocessors;
-  return launch<linear_staged<T, ACTIVATION, N, STAGES>, Tile::kShared>(stream, {blocks, Tile::kThreads, Tile::kShared}, x_map,
-                                                                        w_map, residual_map, p);
+  return launch<linear_staged<T, ACTIVATION, N, STAGES>, Tile::kShared>(
+      stream, {blocks, Tile::kThreads, Tile::kShared}, x_map, w_map, residual_map, p);
 }
 
 template <class T, int ACTIVATION>
 cudaError_t queue_linear(cudaStream_t stream, const LinearArgs& a, const LinearParams& p, LinearPlan plan) {
   switch (plan.tile) {
-    case LinearTile::alone_192: return queue_tiles<T, ACTIVATION, 2, 192, 5, Team::alone>(stream, a, p, 1);
-    case LinearTile::alone_128: return queue_tiles<T, ACTIVATION, 2, 128, 3, Team::alone>(stream, a, p, 1);
-    case LinearTile::split_64x64: return queue_tiles<T, ACTIVATION, 1, 64, 6, Team::split>(stream, a, p, plan.split);
-    case LinearTile::split_128x64: return queue_tiles<T, ACTIVATION, 2, 64, 6, Team::split>(stream, a, p, plan.split);
-    case LinearTile::split_128x128: return queue_tiles<T, ACTIVATION, 2, 128, 5, Team::split>(stream, a, p, plan.split);
-    case LinearTile::staged_192: return queue_staged<T, ACTIVATION, 192, 4>(stream, a, p);
-    case LinearTile::mma: return queue_mma<T, ACTIVATION>(stream, a, p);
-    default: return queue_plain<T, ACTIVATION>(stream, a, p);
+    case LinearTile::alone_192:
+      return queue_tiles<T, ACTIVATION, 2, 192, 5, Team::alone>(stream, a, p, 1);
+    case LinearTile::alone_128:
+      return queue_tiles<T, ACTIVATION, 2, 128, 3, Team::alone>(stream, a, p, 1);
+    case LinearTile::split_64x64:
+      return queue_tiles<T, ACTIVATION, 1, 64, 6, Team::split>(stream, a, p, plan.split);
+    case LinearTile::split_128x64:
+      return queue_tiles<T, ACTIVATION, 2, 64, 6, Team::split>(stream, a, p, plan.split);
+    case LinearTile::split_128x128:
+      return queue_tiles<T, ACTIVATION, 2, 128, 5, Team::split>(stream, a, p, plan.split);
+    case LinearTile::staged_192:
+      return queue_staged<T, ACTIVATION, 192, 4>(stream, a, p);
+    case LinearTile::mma:
+      return queue_mma<T, ACTIVATION>(stream, a, p);
+    default:
+      return queue_plain<T, ACTIVATION>(stream, a, p);
   }
 }
 
 template <class T>
 cudaError_t queue_linear(cudaStream_t stream, const LinearArgs& a, const LinearParams& p, LinearPlan plan) {
   switch (a.act) {
-    case Activation::none: return queue_linear<T, 0>(stream, a, p, plan);
-    case Activation::gelu_erf: return queue_linear<T, 1>(stream, a, p, plan);
-    default: return queue_linear<T, 2>(stream, a, p, plan);
+    case Activation::none:
+      return queue_linear<T, 0>(stream, a, p, plan);
+    case Activation::gelu_erf:
+      return queue_linear<T, 1>(stream, a, p, plan);
+    default:
+      return queue_linear<T, 2>(stream, a, p, plan);
   }
 }
 

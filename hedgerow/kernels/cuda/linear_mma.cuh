@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Matrix products with one-warp instructions, for every chip from compute capability 8.0 on that has nothing faster here:
-// 128 x 128 outputs per block, eight warps of 64 x 32, three stages of 64 k in flight.
+// Matrix products with one-warp instructions, for every chip from compute capability 8.0 on that has nothing
+// faster here: 128 x 128 outputs per block, eight warps of 64 x 32, three stages of 64 k in flight.
 #pragma once
 
 #include "hedgerow/kernels/cuda/linear.cuh"
@@ -15,7 +15,8 @@ __global__ void __launch_bounds__(256)
     linear_mma(const T* x, int64_t x_row, const T* w, const __grid_constant__ LinearParams p) {
   extern __shared__ __align__(128) unsigned char memory[];
   const uint32_t at = shared_address(memory);
-  const int thread = threadIdx.x, warp = thread >> 5, lane = thread & 31, col0 = blockIdx.x * 128, row0 = blockIdx.y * 128;
+  const int thread = threadIdx.x, warp = thread >> 5, lane = thread & 31, col0 = blockIdx.x * 128,
+            row0 = blockIdx.y * 128;
   wait_for_previous();
   let_next_start();
   const int rows = *p.rows, steps = (p.k + 63) / 64;
@@ -27,7 +28,8 @@ __global__ void __launch_bounds__(256)
     for (int r = thread >> 3; r < 128; r += 32) {
       const bool x_live = row0 + r < rows && k < p.k, w_live = col0 + r < p.n && k < p.k;
       copy16(to + swizzled<8>(r, c), x_live ? x + (row0 + r) * x_row + k : x, x_live);
-      copy16(to + kMmaTileBytes + swizzled<8>(r, c), w_live ? w + static_cast<int64_t>(col0 + r) * p.k + k : w, w_live);
+      copy16(to + kMmaTileBytes + swizzled<8>(r, c),
+             w_live ? w + static_cast<int64_t>(col0 + r) * p.k + k : w, w_live);
     }
   };
   for (int s = 0; s < kMmaStages - 1; ++s) {
@@ -51,12 +53,14 @@ __global__ void __launch_bounds__(256)
       }
 #pragma unroll
       for (int j = 0; j < 2; ++j) {
-        load_matrices(b[j], w_tile + swizzled<8>(warp_col + j * 16 + (lane & 7) + ((lane >> 4) << 3), k * 2 + ((lane >> 3) & 1)));
+        load_matrices(b[j], w_tile + swizzled<8>(warp_col + j * 16 + (lane & 7) + ((lane >> 4) << 3),
+                                                 k * 2 + ((lane >> 3) & 1)));
       }
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
 #pragma unroll
-        for (int j = 0; j < 4; ++j) multiply<T>(sums[i][j], a[i], b[j >> 1][(j & 1) * 2], b[j >> 1][(j & 1) * 2 + 1]);
+        for (int j = 0; j < 4; ++j)
+          multiply<T>(sums[i][j], a[i], b[j >> 1][(j & 1) * 2], b[j >> 1][(j & 1) * 2 + 1]);
       }
     }
   }
@@ -72,7 +76,8 @@ __global__ void __launch_bounds__(256)
         const int col = col0 + warp_col + j * 8 + (lane & 3) * 2;
         if (row >= rows || col >= p.n) continue;
         const float2 bias = *reinterpret_cast<const float2*>(p.bias + col);
-        float2 v = {activated<ACTIVATION>(sums[i][j][2 * half] + bias.x), activated<ACTIVATION>(sums[i][j][2 * half + 1] + bias.y)};
+        float2 v = {activated<ACTIVATION>(sums[i][j][2 * half] + bias.x),
+                    activated<ACTIVATION>(sums[i][j][2 * half + 1] + bias.y)};
         if (p.residual) {
           const float2 r = residual_at<T>(p, row, col);
           v.x += r.x, v.y += r.y;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Matrix products without tensor cores: f32 for checks, and any shape or alignment that the fast kernels do not take.
-// 64 x 64 outputs per block, 16 per thread, sums in f32 over k in order.
+// Matrix products without tensor cores: f32 for checks, and any shape or alignment that the fast kernels do
+// not take. 64 x 64 outputs per block, 16 per thread, sums in f32 over k in order.
 #pragma once
 
 #include "hedgerow/kernels/cuda/linear.cuh"
@@ -21,7 +21,8 @@ __global__ void __launch_bounds__(256)
     for (int i = thread; i < 64 * 16; i += 256) {
       const int r = i >> 4, k = i & 15;
       x_tile[k][r] = row0 + r < rows && k0 + k < p.k ? to_float(x[(row0 + r) * x_row + k0 + k]) : 0.0f;
-      w_tile[k][r] = col0 + r < p.n && k0 + k < p.k ? to_float(w[static_cast<int64_t>(col0 + r) * p.k + k0 + k]) : 0.0f;
+      w_tile[k][r] =
+          col0 + r < p.n && k0 + k < p.k ? to_float(w[static_cast<int64_t>(col0 + r) * p.k + k0 + k]) : 0.0f;
     }
     __syncthreads();
 #pragma unroll
@@ -48,7 +49,8 @@ __global__ void __launch_bounds__(256)
       }
       if (p.residual) {
         const int64_t at = row * p.residual_row + col;
-        v += p.residual_f32 ? static_cast<const float*>(p.residual)[at] : to_float(static_cast<const T*>(p.residual)[at]);
+        v += p.residual_f32 ? static_cast<const float*>(p.residual)[at]
+                            : to_float(static_cast<const T*>(p.residual)[at]);
       }
       if (p.out_f32) {
         static_cast<float*>(p.out)[row * p.out_row + col] = v;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Large products, 128 x N outputs per block, like Team::alone in linear_wgmma.cuh, with an epilogue that waits for
-// nothing: the copy engine fetches the residual's tile while the products run, the bias is read at the tile's start, and
-// results leave through the residual's place in shared memory. The residual must have the dtype of x, and so must `out`.
+// Large products, 128 x N outputs per block, like Team::alone in linear_wgmma.cuh, with an epilogue that
+// waits for nothing: the copy engine fetches the residual's tile while the products run, the bias is read at
+// the tile's start, and results leave through the residual's place in shared memory. The residual must have
+// the dtype of x, and so must `out`.
 #pragma once
 
 #include "hedgerow/kernels/cuda/linear_wgmma.cuh"
@@ -10,11 +11,14 @@ namespace hedgerow::cuda {
 
 template <int N, int STAGES>
 struct StagedShape {
-  static constexpr int kRows = 128, kThreads = 3 * 128;  // two warpgroups multiply; one warp of the third feeds
+  static constexpr int kRows = 128,
+                       kThreads = 3 * 128;  // two warpgroups multiply; one warp of the third feeds
   static constexpr int kXBytes = kRows * kStepK * 2, kWBytes = N * kStepK * 2, kStage = kXBytes + kWBytes;
   static constexpr int kPanel = kRows * 128;  // 64 columns of the output tile
-  static constexpr int kTile = N / 64 * kPanel, kBias = 2 * 2 * N * 4;  // per warpgroup and parity of the tile
-  static constexpr size_t kShared = static_cast<size_t>(STAGES) * kStage + kTile + kBias + (2 * STAGES + 2) * 8;
+  static constexpr int kTile = N / 64 * kPanel,
+                       kBias = 2 * 2 * N * 4;  // per warpgroup and parity of the tile
+  static constexpr size_t kShared =
+      static_cast<size_t>(STAGES) * kStage + kTile + kBias + (2 * STAGES + 2) * 8;
 };
 
 template <class T, int ACTIVATION, int N, int STAGES>
@@ -28,7 +32,8 @@ __global__ void __launch_bounds__(StagedShape<N, STAGES>::kThreads, 1)
   float* const bias_memory = reinterpret_cast<float*>(tile_memory + Shape::kTile);
   const uint32_t at_stage = shared_address(memory), at_tile = at_stage + STAGES * Shape::kStage;
   const uint32_t at_full = at_tile + Shape::kTile + Shape::kBias, at_empty = at_full + STAGES * 8;
-  const uint32_t at_residual = at_empty + STAGES * 8, at_left = at_residual + 8;  // the tile is there; it may be replaced
+  const uint32_t at_residual = at_empty + STAGES * 8,
+                 at_left = at_residual + 8;  // the tile is there; it may be replaced
   const int warp = threadIdx.x >> 5, lane = threadIdx.x & 31;
   const int columns = (p.n + N - 1) / N, steps = (p.k + kStepK - 1) / kStepK;
   const bool residual = p.residual != nullptr;
@@ -47,10 +52,12 @@ __global__ void __launch_bounds__(StagedShape<N, STAGES>::kThreads, 1)
     if (warp == 8 && lane == 0) {
       const int ahead = min(STAGES, steps), when = min(STAGES, steps - 1);
       auto load_w = [&](int slot, int step, int tile) {
-        tile_load_2d(at_stage + slot * Shape::kStage + Shape::kXBytes, &w_map, at_full + slot * 8, step * kStepK, tile % columns * N);
+        tile_load_2d(at_stage + slot * Shape::kStage + Shape::kXBytes, &w_map, at_full + slot * 8,
+                     step * kStepK, tile % columns * N);
       };
       auto load_x = [&](int slot, int step, int tile) {
-        tile_load_2d(at_stage + slot * Shape::kStage, &x_map, at_full + slot * 8, step * kStepK, tile / columns * Shape::kRows);
+        tile_load_2d(at_stage + slot * Shape::kStage, &x_map, at_full + slot * 8, step * kStepK,
+                     tile / columns * Shape::kRows);
       };
       for (int s = 0; s < ahead; ++s) {
         barrier_expect(at_full + s * 8, Shape::kStage);
@@ -69,8 +76,8 @@ __global__ void __launch_bounds__(StagedShape<N, STAGES>::kThreads, 1)
             if (turn > 0) barrier_wait(at_left, (turn - 1) & 1);
             barrier_expect(at_residual, Shape::kTile);
             for (int c = 0; c < N / 64; ++c) {
-              tile_load_2d(at_tile + c * Shape::kPanel, &residual_map, at_residual, tile % columns * N + c * 64,
-                           tile / columns * Shape::kRows);
+              tile_load_2d(at_tile + c * Shape::kPanel, &residual_map, at_residual,
+                           tile % columns * N + c * 64, tile / columns * Shape::kRows);
             }
           }
           if (count < ahead) continue;
@@ -79,7 +86,8 @@ __global__ void __launch_bounds__(StagedShape<N, STAGES>::kThreads, 1)
           load_w(slot, s, tile);
         }
       }
-      if (static_cast<int>(blockIdx.x) >= tiles) {  // what was fetched must land before the memory is given up
+      if (static_cast<int>(blockIdx.x) >=
+          tiles) {  // what was fetched must land before the memory is given up
         for (int s = 0; s < ahead; ++s) barrier_wait(at_full + s * 8, 0);
       }
     }
@@ -151,8 +159,8 @@ __global__ void __launch_bounds__(StagedShape<N, STAGES>::kThreads, 1)
             }
             packed[2 * h] = pack2<T>(low.x, low.y), packed[2 * h + 1] = pack2<T>(high.x, high.y);
           }
-          store_matrices(shared_address(place) + swizzled<8>(lane & 15, j + (lane >> 4)), packed[0], packed[1], packed[2],
-                         packed[3]);
+          store_matrices(shared_address(place) + swizzled<8>(lane & 15, j + (lane >> 4)), packed[0],
+                         packed[1], packed[2], packed[3]);
         }
         __syncwarp();
 #pragma unroll

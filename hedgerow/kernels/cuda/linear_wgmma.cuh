@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Matrix products on Hopper's warpgroup instructions. One warp feeds a ring of tiles through the copy engine, one or two
-// warpgroups multiply, each 64 rows by N columns.
+// Matrix products on Hopper's warpgroup instructions. One warp feeds a ring of tiles through the copy engine,
+// one or two warpgroups multiply, each 64 rows by N columns.
 //
-//  - The row count is read on the device. Blocks walk over the tiles that exist, so a batch that lost half of its rows
+//  - The row count is read on the device. Blocks walk over the tiles that exist, so a batch that lost half of
+//  its rows
 //    costs half, in the same launch.
 //  - Weights do not depend on the kernel before: the first tiles of them are fetched before waiting for it.
-//  - Few rows: a cluster shares one tile, each block takes a range of k, and the sums meet in shared memory, always added
+//  - Few rows: a cluster shares one tile, each block takes a range of k, and the sums meet in shared memory,
+//  always added
 //    in the same order.
 #pragma once
 
@@ -29,14 +31,16 @@ struct LinearShape {
   // The feeding warp brings three idle ones where registers move from its warpgroup to those that multiply.
   static constexpr bool kTrade = TEAM != Team::split && kPerMultiprocessor == 1;
   static constexpr int kThreads = GROUPS * 128 + (kTrade ? 128 : 32);
-  static constexpr int kAtOnce = kTrade ? 4 : 2;  // groups of 8 columns whose last reads are in flight together
+  static constexpr int kAtOnce =
+      kTrade ? 4 : 2;  // groups of 8 columns whose last reads are in flight together
   static_assert(TEAM != Team::split || kRows * kSumStride * 4 <= STAGES * kStage);
 };
 
-// One warp's 16 x 64 sums to memory, kTiles groups of 8 columns at a time. `bias`, `residual` and `out` are read and written only inside the live rows.
+// One warp's 16 x 64 sums to memory, kTiles groups of 8 columns at a time. `bias`, `residual` and `out` are
+// read and written only inside the live rows.
 template <class T, int ACTIVATION, int kTiles>
-__device__ __forceinline__ void finish_chunk(const float* sums, const LinearParams& p, int row0, int col0, int rows,
-                                             unsigned char* staging) {
+__device__ __forceinline__ void finish_chunk(const float* sums, const LinearParams& p, int row0, int col0,
+                                             int rows, unsigned char* staging) {
   const int lane = threadIdx.x & 31, row = row0 + (lane >> 2), pair = (lane & 3) * 2;
 #pragma unroll
   for (int j0 = 0; j0 < 8; j0 += kTiles) {
@@ -54,8 +58,10 @@ __device__ __forceinline__ void finish_chunk(const float* sums, const LinearPara
 #pragma unroll
     for (int j = 0; j < kTiles; ++j) {
       const float* const s = sums + (j0 + j) * 4;
-      low[j].x += activated<ACTIVATION>(s[0] + bias[j].x), low[j].y += activated<ACTIVATION>(s[1] + bias[j].y);
-      high[j].x += activated<ACTIVATION>(s[2] + bias[j].x), high[j].y += activated<ACTIVATION>(s[3] + bias[j].y);
+      low[j].x += activated<ACTIVATION>(s[0] + bias[j].x),
+          low[j].y += activated<ACTIVATION>(s[1] + bias[j].y);
+      high[j].x += activated<ACTIVATION>(s[2] + bias[j].x),
+          high[j].y += activated<ACTIVATION>(s[3] + bias[j].y);
     }
     if (p.out_f32) {
       float* const to = static_cast<float*>(p.out) + row * p.out_row + col0 + j0 * 8 + pair;
@@ -69,9 +75,9 @@ __device__ __forceinline__ void finish_chunk(const float* sums, const LinearPara
     }
 #pragma unroll
     for (int j = 0; j < kTiles; j += 2) {
-      store_matrices(shared_address(staging) + swizzled<8>(lane & 15, j0 + j + (lane >> 4)), pack2<T>(low[j].x, low[j].y),
-                     pack2<T>(high[j].x, high[j].y), pack2<T>(low[j + 1].x, low[j + 1].y),
-                     pack2<T>(high[j + 1].x, high[j + 1].y));
+      store_matrices(shared_address(staging) + swizzled<8>(lane & 15, j0 + j + (lane >> 4)),
+                     pack2<T>(low[j].x, low[j].y), pack2<T>(high[j].x, high[j].y),
+                     pack2<T>(low[j + 1].x, low[j + 1].y), pack2<T>(high[j + 1].x, high[j + 1].y));
     }
   }
   if (p.out_f32) return;
@@ -89,7 +95,8 @@ __device__ __forceinline__ void finish_chunk(const float* sums, const LinearPara
 
 // Adds up a tile that a cluster computed in parts; this block finishes its share of the rows.
 template <class T, int ACTIVATION, class Shape, int N, int RANKS>
-__device__ __forceinline__ void finish_split(const LinearParams& p, const float* mine, int row0, int col0, int rows, int rank) {
+__device__ __forceinline__ void finish_split(const LinearParams& p, const float* mine, int row0, int col0,
+                                             int rows, int rank) {
   constexpr int kQuads = N / 4, kBatch = 4, kShare = Shape::kRows / RANKS, count = kShare * kQuads;
   const int from = kShare * rank;
   for (int i0 = threadIdx.x; i0 < count; i0 += kBatch * Shape::kThreads) {
@@ -100,7 +107,8 @@ __device__ __forceinline__ void finish_split(const LinearParams& p, const float*
       const int i = i0 + u * Shape::kThreads, r = from + i / kQuads, c = (i % kQuads) * 4;
       a[u] = b[u] = {0.0f, 0.0f}, v[u] = {0.0f, 0.0f, 0.0f, 0.0f};
       if (i >= count || row0 + r >= rows || col0 + c >= p.n) continue;
-      if (p.residual) a[u] = residual_at<T>(p, row0 + r, col0 + c), b[u] = residual_at<T>(p, row0 + r, col0 + c + 2);
+      if (p.residual)
+        a[u] = residual_at<T>(p, row0 + r, col0 + c), b[u] = residual_at<T>(p, row0 + r, col0 + c + 2);
       v[u] = __ldg(reinterpret_cast<const float4*>(p.bias + col0 + c));
       const uint32_t at = shared_address(mine + r * Shape::kSumStride + c);
       float4 part[RANKS];
@@ -121,7 +129,8 @@ __device__ __forceinline__ void finish_split(const LinearParams& p, const float*
       if (p.out_f32) {
         *reinterpret_cast<float4*>(static_cast<float*>(p.out) + at) = y;
       } else {
-        *reinterpret_cast<uint2*>(static_cast<T*>(p.out) + at) = make_uint2(pack2<T>(y.x, y.y), pack2<T>(y.z, y.w));
+        *reinterpret_cast<uint2*>(static_cast<T*>(p.out) + at) =
+            make_uint2(pack2<T>(y.x, y.y), pack2<T>(y.z, y.w));
       }
     }
   }
@@ -135,12 +144,14 @@ __global__ void __launch_bounds__(LinearShape<GROUPS, N, STAGES, TEAM>::kThreads
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
   using Shape = LinearShape<GROUPS, N, STAGES, TEAM>;
   extern __shared__ __align__(1024) unsigned char memory[];
-  const uint32_t at_stage = shared_address(memory), at_full = at_stage + STAGES * Shape::kStage + Shape::kStaging;
+  const uint32_t at_stage = shared_address(memory),
+                 at_full = at_stage + STAGES * Shape::kStage + Shape::kStaging;
   const uint32_t at_empty = at_full + STAGES * 8;
   const int warp = threadIdx.x >> 5, lane = threadIdx.x & 31;
 
   constexpr bool kSplit = TEAM == Team::split;
-  const int ranks = kSplit ? static_cast<int>(cluster_size()) : 1, rank = kSplit ? static_cast<int>(cluster_rank()) : 0;
+  const int ranks = kSplit ? static_cast<int>(cluster_size()) : 1,
+            rank = kSplit ? static_cast<int>(cluster_rank()) : 0;
   const int columns = (p.n + N - 1) / N, all_steps = (p.k + kStepK - 1) / kStepK;
   const int step_begin = kSplit ? all_steps * rank / ranks : 0;
   const int steps = kSplit ? all_steps * (rank + 1) / ranks - step_begin : all_steps;
@@ -172,7 +183,8 @@ __global__ void __launch_bounds__(LinearShape<GROUPS, N, STAGES, TEAM>::kThreads
                      (step_begin + step) * kStepK, tile % columns * N);
       };
       auto load_x = [&](int slot, int step, int tile) {
-        tile_load_2d(at_stage + slot * Shape::kStage, &x_map, at_full + slot * 8, (step_begin + step) * kStepK, row_of(tile));
+        tile_load_2d(at_stage + slot * Shape::kStage, &x_map, at_full + slot * 8,
+                     (step_begin + step) * kStepK, row_of(tile));
       };
       for (int s = 0; s < ahead; ++s) {
         barrier_expect(at_full + s * 8, Shape::kStage);
@@ -233,7 +245,8 @@ __global__ void __launch_bounds__(LinearShape<GROUPS, N, STAGES, TEAM>::kThreads
       for (int c = 0; c < N / 64; ++c) {
         const int col0 = tile % columns * N + c * 64;
         if (col0 >= p.n || row0 >= rows) break;
-        finish_chunk<T, ACTIVATION, Shape::kAtOnce>(sums + c * 32, p, row0, col0, rows, memory + STAGES * Shape::kStage + warp * 2048);
+        finish_chunk<T, ACTIVATION, Shape::kAtOnce>(sums + c * 32, p, row0, col0, rows,
+                                                    memory + STAGES * Shape::kStage + warp * 2048);
       }
     }
   }

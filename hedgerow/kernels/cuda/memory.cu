@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "hedgerow/kernels/cuda/memory.h"
-
 #include <cuda_fp16.h>
 
 #include <string>
 
 #include "hedgerow/core/error.h"
+#include "hedgerow/kernels/cuda/memory.h"
 
 namespace hedgerow::cuda {
 
@@ -22,8 +21,8 @@ Buffer device_buffer(size_t bytes) {
     cudaGetLastError();  // a failed allocation must not fail the next call
     size_t free = 0, total = 0;
     cudaMemGetInfo(&free, &total);
-    throw Error("CUDA: wanted " + std::to_string(bytes) + " bytes of device memory, " + std::to_string(free) + " of " +
-                std::to_string(total) + " are free: " + cudaGetErrorString(e));
+    throw Error("CUDA: wanted " + std::to_string(bytes) + " bytes of device memory, " + std::to_string(free) +
+                " of " + std::to_string(total) + " are free: " + cudaGetErrorString(e));
   }
   Buffer buffer(p, bytes, [](void* q) { cudaFree(q); });
   check(cudaMemset(p, 0, bytes), "clearing memory");

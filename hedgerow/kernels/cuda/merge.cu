@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Ops over the rows of one sequence: fused and averaged tokens, matching and merging. Every sum runs over rows in
-// ascending order.
+// Ops over the rows of one sequence: fused and averaged tokens, matching and merging. Every sum runs over
+// rows in ascending order.
 #include "hedgerow/kernels/cuda/device.cuh"
 #include "hedgerow/kernels/cuda/launch.h"
 #include "hedgerow/kernels/cuda/ops.h"
@@ -13,9 +13,12 @@ constexpr int kWarps = 8, kColumns = 64;
 template <class F>
 cudaError_t by_type(Dtype d, F&& f) {
   switch (d) {
-    case Dtype::f16: return f(f16{});
-    case Dtype::bf16: return f(bf16{});
-    default: return f(float{});
+    case Dtype::f16:
+      return f(f16{});
+    case Dtype::bf16:
+      return f(bf16{});
+    default:
+      return f(float{});
   }
 }
 int blocks_for(int64_t count, int per_block) { return static_cast<int>((count + per_block - 1) / per_block); }
@@ -25,17 +28,20 @@ __device__ __forceinline__ bool contains(const int32_t* kept, int count, int j) 
   int lo = 0, hi = count;
   while (lo < hi) {
     const int mid = (lo + hi) >> 1;
-    if (kept[mid] < j) lo = mid + 1; else hi = mid;
+    if (kept[mid] < j)
+      lo = mid + 1;
+    else
+      hi = mid;
   }
   return lo < count && kept[lo] == j;
 }
 
-// A block per sequence and 64 columns: four groups of threads would break the order of the sum, so one thread adds one
-// column; the decision per row is shared.
+// A block per sequence and 64 columns: four groups of threads would break the order of the sum, so one thread
+// adds one column; the decision per row is shared.
 template <class T>
-__global__ void __launch_bounds__(kColumns) fuse_rows(const T* x, int64_t x_row, const float* score, const uint8_t* alive,
-                                                      const int32_t* kept, Rows from, Rows to, int special, T* out,
-                                                      int64_t out_row, int dim) {
+__global__ void __launch_bounds__(kColumns)
+    fuse_rows(const T* x, int64_t x_row, const float* score, const uint8_t* alive, const int32_t* kept,
+              Rows from, Rows to, int special, T* out, int64_t out_row, int dim) {
   __shared__ float weight[kColumns];
   wait_for_previous();
   let_next_start();
@@ -46,7 +52,8 @@ __global__ void __launch_bounds__(kColumns) fuse_rows(const T* x, int64_t x_row,
   float sum = 0;
   for (int base = begin; base < end; base += kColumns) {
     const int j = base + threadIdx.x;
-    const bool dropped = j < end && j - begin >= special && (!alive || alive[j]) && !contains(kept + to_begin, last - to_begin, j);
+    const bool dropped = j < end && j - begin >= special && (!alive || alive[j]) &&
+                         !contains(kept + to_begin, last - to_begin, j);
     __syncthreads();
     weight[threadIdx.x] = dropped ? score[j] : 0.0f;
     const int any = __syncthreads_or(dropped);
@@ -61,13 +68,15 @@ __global__ void __launch_bounds__(kColumns) fuse_rows(const T* x, int64_t x_row,
 }
 
 template <class T>
-__global__ void __launch_bounds__(256) global_halves(T* x, int64_t x_row, const uint8_t* alive, Rows rows, int special, int dim) {
+__global__ void __launch_bounds__(256)
+    global_halves(T* x, int64_t x_row, const uint8_t* alive, Rows rows, int special, int dim) {
   __shared__ float sums[4][kColumns];
   __shared__ int members[4];
   wait_for_previous();
   let_next_start();
   const int sequence = blockIdx.x, part = threadIdx.x / kColumns, lane = threadIdx.x % kColumns;
-  const int c = dim / 2 + blockIdx.y * kColumns + lane, begin = rows.offsets[sequence], end = rows.offsets[sequence + 1];
+  const int c = dim / 2 + blockIdx.y * kColumns + lane, begin = rows.offsets[sequence],
+            end = rows.offsets[sequence + 1];
   float sum = 0;
   int count = 0;
   for (int j = begin + special + part; j < end; j += 4) {
@@ -79,7 +88,8 @@ __global__ void __launch_bounds__(256) global_halves(T* x, int64_t x_row, const 
   if (lane == 0) members[part] = count;
   __syncthreads();
   count = members[0] + members[1] + members[2] + members[3];
-  const float mean = ((sums[0][lane] + sums[1][lane]) + (sums[2][lane] + sums[3][lane])) / static_cast<float>(count);
+  const float mean =
+      ((sums[0][lane] + sums[1][lane]) + (sums[2][lane] + sums[3][lane])) / static_cast<float>(count);
   for (int j = begin + special + part; j < end; j += 4) {
     if ((!alive || alive[j]) && c < dim) x[j * x_row + c] = from_float<T>(mean);
   }
@@ -87,7 +97,8 @@ __global__ void __launch_bounds__(256) global_halves(T* x, int64_t x_row, const 
 
 // A warp per row. The dot products of one source with four targets at a time, lanes across the columns.
 __global__ void __launch_bounds__(kWarps * 32)
-    match_rows(const float* unit, int64_t unit_row, int dim, const uint8_t* role, Rows rows, int32_t* best, float* similarity) {
+    match_rows(const float* unit, int64_t unit_row, int dim, const uint8_t* role, Rows rows, int32_t* best,
+               float* similarity) {
   const int lane = threadIdx.x & 31, row = blockIdx.x * kWarps + (threadIdx.x >> 5);
   wait_for_previous();
   let_next_start();
@@ -123,14 +134,16 @@ __global__ void __launch_bounds__(kWarps * 32)
 // A warp per output row: its own row, then what it absorbed.
 template <class T>
 __global__ void __launch_bounds__(kWarps * 32)
-    merge_rows(const T* x, int64_t x_row, const float* size, const int32_t* into, const float* similarity, const int32_t* kept,
-               Rows from, Rows to, bool weighted, T* out, int64_t out_row, float* out_size, int dim) {
+    merge_rows(const T* x, int64_t x_row, const float* size, const int32_t* into, const float* similarity,
+               const int32_t* kept, Rows from, Rows to, bool weighted, T* out, int64_t out_row,
+               float* out_size, int dim) {
   constexpr int kPer = 8;
   const int lane = threadIdx.x & 31, row = blockIdx.x * kWarps + (threadIdx.x >> 5);
   wait_for_previous();
   let_next_start();
   if (row >= to.total()) return;
-  const int sequence = to.owner(row), begin = from.offsets[sequence], end = from.offsets[sequence + 1], self = kept[row];
+  const int sequence = to.owner(row), begin = from.offsets[sequence], end = from.offsets[sequence + 1],
+            self = kept[row];
   for (int c0 = 0; c0 < dim; c0 += kPer * 32) {
     float sum[kPer];
     float total = weighted ? size[self] : 1.0f, new_size = size[self];
@@ -172,10 +185,10 @@ cudaError_t fuse_dropped(cudaStream_t stream, const FuseDroppedArgs& a) {
   const int dim = static_cast<int>(a.x.extents[1]);
   return by_type(a.x.dtype, [&](auto t) {
     using T = decltype(t);
-    return launch<fuse_rows<T>>(stream, {dim3(a.from.batch, blocks_for(dim, kColumns)), kColumns}, a.x.as<const T>(),
-                                a.x.strides[0], a.score.as<const float>(), a.alive.as<const uint8_t>(),
-                                a.kept.as<const int32_t>(), rows_of(a.from), rows_of(a.to), a.special, a.out.as<T>(),
-                                a.out.strides[0], dim);
+    return launch<fuse_rows<T>>(stream, {dim3(a.from.batch, blocks_for(dim, kColumns)), kColumns},
+                                a.x.as<const T>(), a.x.strides[0], a.score.as<const float>(),
+                                a.alive.as<const uint8_t>(), a.kept.as<const int32_t>(), rows_of(a.from),
+                                rows_of(a.to), a.special, a.out.as<T>(), a.out.strides[0], dim);
   });
 }
 
@@ -184,27 +197,29 @@ cudaError_t global_half(cudaStream_t stream, const GlobalHalfArgs& a) {
   const int dim = static_cast<int>(a.x.extents[1]);
   return by_type(a.x.dtype, [&](auto t) {
     using T = decltype(t);
-    return launch<global_halves<T>>(stream, {dim3(a.rows.batch, blocks_for(dim - dim / 2, kColumns)), 256}, a.x.as<T>(),
-                                    a.x.strides[0], a.alive.as<const uint8_t>(), rows_of(a.rows), a.special, dim);
+    return launch<global_halves<T>>(stream, {dim3(a.rows.batch, blocks_for(dim - dim / 2, kColumns)), 256},
+                                    a.x.as<T>(), a.x.strides[0], a.alive.as<const uint8_t>(), rows_of(a.rows),
+                                    a.special, dim);
   });
 }
 
 cudaError_t match(cudaStream_t stream, const MatchArgs& a) {
   if (a.rows.row_capacity == 0) return cudaSuccess;
-  return launch<match_rows>(stream, {blocks_for(a.rows.row_capacity, kWarps), kWarps * 32}, a.unit.as<const float>(),
-                            a.unit.strides[0], static_cast<int>(a.unit.extents[1]), a.role.as<const uint8_t>(),
-                            rows_of(a.rows), a.best.as<int32_t>(), a.similarity.as<float>());
+  return launch<match_rows>(stream, {blocks_for(a.rows.row_capacity, kWarps), kWarps * 32},
+                            a.unit.as<const float>(), a.unit.strides[0], static_cast<int>(a.unit.extents[1]),
+                            a.role.as<const uint8_t>(), rows_of(a.rows), a.best.as<int32_t>(),
+                            a.similarity.as<float>());
 }
 
 cudaError_t merge(cudaStream_t stream, const MergeArgs& a) {
   if (a.to.row_capacity == 0) return cudaSuccess;
   return by_type(a.x.dtype, [&](auto t) {
     using T = decltype(t);
-    return launch<merge_rows<T>>(stream, {blocks_for(a.to.row_capacity, kWarps), kWarps * 32}, a.x.as<const T>(), a.x.strides[0],
-                                 a.size.as<const float>(), a.into.as<const int32_t>(), a.similarity.as<const float>(),
-                                 a.kept.as<const int32_t>(), rows_of(a.from), rows_of(a.to),
-                                 a.rule == MergeRule::size_weighted, a.out.as<T>(), a.out.strides[0], a.out_size.as<float>(),
-                                 static_cast<int>(a.x.extents[1]));
+    return launch<merge_rows<T>>(
+        stream, {blocks_for(a.to.row_capacity, kWarps), kWarps * 32}, a.x.as<const T>(), a.x.strides[0],
+        a.size.as<const float>(), a.into.as<const int32_t>(), a.similarity.as<const float>(),
+        a.kept.as<const int32_t>(), rows_of(a.from), rows_of(a.to), a.rule == MergeRule::size_weighted,
+        a.out.as<T>(), a.out.strides[0], a.out_size.as<float>(), static_cast<int>(a.x.extents[1]));
   });
 }
 

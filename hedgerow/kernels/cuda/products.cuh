@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Warpgroup products d[64 x N] += a[64 x 16] b[16 x N] with f32 sums; a and b are f16 or bf16, b always in shared memory.
-// The operand lists are long because every accumulator register must be named.
+// Warpgroup products d[64 x N] += a[64 x 16] b[16 x N] with f32 sums; a and b are f16 or bf16, b always in
+// shared memory. The operand lists are long because every accumulator register must be named.
 #pragma once
 
 namespace hedgerow::cuda {
@@ -135,7 +135,8 @@ __device__ __forceinline__ void product_shared(float (&d)[N / 2], uint64_t a, ui
 
 // d (+)= a b, a in registers, b in shared memory with its N axis contiguous.
 template <class T>
-__device__ __forceinline__ void product_registers(float (&d)[32], const uint32_t (&a)[4], uint64_t b, int add) {
+__device__ __forceinline__ void product_registers(float (&d)[32], const uint32_t (&a)[4], uint64_t b,
+                                                  int add) {
   if constexpr (std::is_same_v<T, f16>) {
     HEDGEROW_PRODUCT_RS_64("f16");
   } else {

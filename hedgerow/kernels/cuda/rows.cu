@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Ops on single rows: normalisation, patches, moving rows, scores. A warp per row wherever a row has more than a few
-// values; rows past the live count are not touched.
-#include "hedgerow/kernels/cuda/launch.h"
+// Ops on single rows: normalisation, patches, moving rows, scores. A warp per row wherever a row has more
+// than a few values; rows past the live count are not touched.
 #include "hedgerow/kernels/cuda/device.cuh"
+#include "hedgerow/kernels/cuda/launch.h"
 #include "hedgerow/kernels/cuda/ops.h"
 
 namespace hedgerow::cuda {
@@ -19,8 +19,8 @@ __device__ __forceinline__ int my_row() { return blockIdx.x * kWarps + (threadId
 // `kQuads` groups of four values per lane; dim a multiple of 4.
 template <class In, class Out, int kQuads>
 __global__ void __launch_bounds__(kWarps * 32)
-    layer_norm_rows(const In* x, int64_t x_row, const int32_t* index, const float* gamma, const float* beta, float eps,
-                    int dim, Out* out, int64_t out_row, const int32_t* rows) {
+    layer_norm_rows(const In* x, int64_t x_row, const int32_t* index, const float* gamma, const float* beta,
+                    float eps, int dim, Out* out, int64_t out_row, const int32_t* rows) {
   const int lane = threadIdx.x & 31, row = my_row();
   wait_for_previous();
   let_next_start();
@@ -60,9 +60,10 @@ __global__ void __launch_bounds__(kWarps * 32)
   for (int q = 0; q < kQuads; ++q) {
     const int at = (q * 32 + lane) * 4;
     if (at >= dim) continue;
-    const float4 g = __ldg(reinterpret_cast<const float4*>(gamma + at)), b = __ldg(reinterpret_cast<const float4*>(beta + at));
-    const float4 y = {fmaf(v[q][0] * scale, g.x, b.x), fmaf(v[q][1] * scale, g.y, b.y), fmaf(v[q][2] * scale, g.z, b.z),
-                      fmaf(v[q][3] * scale, g.w, b.w)};
+    const float4 g = __ldg(reinterpret_cast<const float4*>(gamma + at)),
+                 b = __ldg(reinterpret_cast<const float4*>(beta + at));
+    const float4 y = {fmaf(v[q][0] * scale, g.x, b.x), fmaf(v[q][1] * scale, g.y, b.y),
+                      fmaf(v[q][2] * scale, g.z, b.z), fmaf(v[q][3] * scale, g.w, b.w)};
     if constexpr (std::is_same_v<Out, float>) {
       *reinterpret_cast<float4*>(to + at) = y;
     } else {
@@ -74,8 +75,8 @@ __global__ void __launch_bounds__(kWarps * 32)
 // Any dim and alignment, three passes over the row.
 template <class In, class Out>
 __global__ void __launch_bounds__(kWarps * 32)
-    layer_norm_any(const In* x, int64_t x_row, const int32_t* index, const float* gamma, const float* beta, float eps,
-                   int dim, Out* out, int64_t out_row, const int32_t* rows) {
+    layer_norm_any(const In* x, int64_t x_row, const int32_t* index, const float* gamma, const float* beta,
+                   float eps, int dim, Out* out, int64_t out_row, const int32_t* rows) {
   const int lane = threadIdx.x & 31, row = my_row();
   wait_for_previous();
   let_next_start();
@@ -84,7 +85,8 @@ __global__ void __launch_bounds__(kWarps * 32)
   float sum = 0, squares = 0;
   for (int c = lane; c < dim; c += 32) sum += to_float(from[c]);
   const float mean = warp_sum(sum) / dim;
-  for (int c = lane; c < dim; c += 32) squares = fmaf(to_float(from[c]) - mean, to_float(from[c]) - mean, squares);
+  for (int c = lane; c < dim; c += 32)
+    squares = fmaf(to_float(from[c]) - mean, to_float(from[c]) - mean, squares);
   const float scale = rsqrtf(warp_sum(squares) / dim + eps);
   for (int c = lane; c < dim; c += 32) {
     out[row * out_row + c] = from_float<Out>(fmaf((to_float(from[c]) - mean) * scale, gamma[c], beta[c]));
@@ -100,14 +102,22 @@ cudaError_t queue_layer_norm(cudaStream_t stream, const LayerNormArgs& a) {
   const auto queue = [&](auto kernel_constant) {
     return launch<decltype(kernel_constant)::value>(
         stream, warp_per_row(a.rows), a.x.as<const In>(), a.x.strides[0], a.index.as<const int32_t>(),
-        a.gamma.as<const float>(), a.beta.as<const float>(), a.eps, dim, a.out.as<Out>(), a.out.strides[0], live(a.rows));
+        a.gamma.as<const float>(), a.beta.as<const float>(), a.eps, dim, a.out.as<Out>(), a.out.strides[0],
+        live(a.rows));
   };
   if (dim % 4 == 0 && aligned(a.x) && aligned(a.out) && aligned(a.gamma) && aligned(a.beta)) {
-    if (quads <= 2) return queue(std::integral_constant<decltype(&layer_norm_rows<In, Out, 2>), layer_norm_rows<In, Out, 2>>{});
-    if (quads <= 3) return queue(std::integral_constant<decltype(&layer_norm_rows<In, Out, 3>), layer_norm_rows<In, Out, 3>>{});
-    if (quads <= 6) return queue(std::integral_constant<decltype(&layer_norm_rows<In, Out, 6>), layer_norm_rows<In, Out, 6>>{});
+    if (quads <= 2)
+      return queue(
+          std::integral_constant<decltype(&layer_norm_rows<In, Out, 2>), layer_norm_rows<In, Out, 2>>{});
+    if (quads <= 3)
+      return queue(
+          std::integral_constant<decltype(&layer_norm_rows<In, Out, 3>), layer_norm_rows<In, Out, 3>>{});
+    if (quads <= 6)
+      return queue(
+          std::integral_constant<decltype(&layer_norm_rows<In, Out, 6>), layer_norm_rows<In, Out, 6>>{});
     if (quads <= 12) {
-      return queue(std::integral_constant<decltype(&layer_norm_rows<In, Out, 12>), layer_norm_rows<In, Out, 12>>{});
+      return queue(
+          std::integral_constant<decltype(&layer_norm_rows<In, Out, 12>), layer_norm_rows<In, Out, 12>>{});
     }
   }
   return queue(std::integral_constant<decltype(&layer_norm_any<In, Out>), layer_norm_any<In, Out>>{});
@@ -115,8 +125,8 @@ cudaError_t queue_layer_norm(cudaStream_t stream, const LayerNormArgs& a) {
 
 template <class Out>
 __global__ void __launch_bounds__(256)
-    patchify_rows(const float* const* images, const int32_t* heights, const int32_t* widths, int patch, int special, Out* out,
-                  int64_t out_row, Rows rows) {
+    patchify_rows(const float* const* images, const int32_t* heights, const int32_t* widths, int patch,
+                  int special, Out* out, int64_t out_row, Rows rows) {
   wait_for_previous();
   let_next_start();
   const int row = blockIdx.x;
@@ -128,18 +138,20 @@ __global__ void __launch_bounds__(256)
     return;
   }
   const int height = heights[image], width = widths[image], across = width / patch;
-  const float* const from = images[image] + static_cast<int64_t>(place / across) * patch * width + (place % across) * patch;
+  const float* const from =
+      images[image] + static_cast<int64_t>(place / across) * patch * width + (place % across) * patch;
   for (int i = threadIdx.x; i < values; i += 256) {
     const int x = i % patch, y = i / patch % patch, channel = i / (patch * patch);
     to[i] = from_float<Out>(from[(static_cast<int64_t>(channel) * height + y) * width + x]);
   }
 }
 
-// Rows of `words` 4-byte words (strides in words). Gather: out[i] = x[index[i]]; scatter: out[index[i]] = x[i].
+// Rows of `words` 4-byte words (strides in words). Gather: out[i] = x[index[i]]; scatter: out[index[i]] =
+// x[i].
 template <bool kScatter>
 __global__ void __launch_bounds__(kWarps * 32)
-    move_rows(const uint32_t* x, int64_t x_row, const int32_t* index, uint32_t* out, int64_t out_row, int words, bool wide,
-              const int32_t* rows) {
+    move_rows(const uint32_t* x, int64_t x_row, const int32_t* index, uint32_t* out, int64_t out_row,
+              int words, bool wide, const int32_t* rows) {
   const int lane = threadIdx.x & 31, row = my_row();
   wait_for_previous();
   let_next_start();
@@ -150,7 +162,8 @@ __global__ void __launch_bounds__(kWarps * 32)
   uint32_t* const to = out + (kScatter ? other : row) * out_row;
   if (wide) {
     for (int i = lane; i < words / 4; i += 32) {
-      reinterpret_cast<int4*>(to)[i] = other < 0 ? make_int4(0, 0, 0, 0) : reinterpret_cast<const int4*>(from)[i];
+      reinterpret_cast<int4*>(to)[i] =
+          other < 0 ? make_int4(0, 0, 0, 0) : reinterpret_cast<const int4*>(from)[i];
     }
   } else {
     for (int i = lane; i < words; i += 32) to[i] = other < 0 ? 0 : from[i];
@@ -160,8 +173,8 @@ __global__ void __launch_bounds__(kWarps * 32)
 // 16-bit rows of an odd number of values.
 template <bool kScatter>
 __global__ void __launch_bounds__(kWarps * 32)
-    move_halves(const uint16_t* x, int64_t x_row, const int32_t* index, uint16_t* out, int64_t out_row, int count,
-                const int32_t* rows) {
+    move_halves(const uint16_t* x, int64_t x_row, const int32_t* index, uint16_t* out, int64_t out_row,
+                int count, const int32_t* rows) {
   const int lane = threadIdx.x & 31, row = my_row();
   wait_for_previous();
   let_next_start();
@@ -174,10 +187,12 @@ __global__ void __launch_bounds__(kWarps * 32)
 }
 
 template <bool kScatter>
-cudaError_t queue_move(cudaStream_t stream, const Tensor& x, const Tensor& index, const Tensor& out, const Ragged& rows) {
+cudaError_t queue_move(cudaStream_t stream, const Tensor& x, const Tensor& index, const Tensor& out,
+                       const Ragged& rows) {
   const int64_t cols = x.rank == 1 ? 1 : x.extents[1];
   const int bytes = bytes_of(x.dtype);
-  const bool whole = cols * bytes % 4 == 0 && x.strides[0] * bytes % 4 == 0 && out.strides[0] * bytes % 4 == 0 &&
+  const bool whole = cols * bytes % 4 == 0 && x.strides[0] * bytes % 4 == 0 &&
+                     out.strides[0] * bytes % 4 == 0 &&
                      (reinterpret_cast<uintptr_t>(x.data) | reinterpret_cast<uintptr_t>(out.data)) % 4 == 0;
   if (!whole) {
     return launch<move_halves<kScatter>>(stream, warp_per_row(rows), x.as<const uint16_t>(), x.strides[0],
@@ -188,13 +203,14 @@ cudaError_t queue_move(cudaStream_t stream, const Tensor& x, const Tensor& index
   const int words = static_cast<int>(cols * bytes / 4);
   const bool wide = words % 4 == 0 && x_row % 4 == 0 && out_row % 4 == 0 &&
                     (reinterpret_cast<uintptr_t>(x.data) | reinterpret_cast<uintptr_t>(out.data)) % 16 == 0;
-  return launch<move_rows<kScatter>>(stream, warp_per_row(rows), x.as<const uint32_t>(), x_row, index.as<const int32_t>(),
-                                     out.as<uint32_t>(), out_row, words, wide, live(rows));
+  return launch<move_rows<kScatter>>(stream, warp_per_row(rows), x.as<const uint32_t>(), x_row,
+                                     index.as<const int32_t>(), out.as<uint32_t>(), out_row, words, wide,
+                                     live(rows));
 }
 
 template <class T>
-__global__ void __launch_bounds__(kWarps * 32)
-    row_norms(const T* x, int64_t x_row, int64_t x_head, int heads, int head_dim, float* out, const int32_t* rows) {
+__global__ void __launch_bounds__(kWarps * 32) row_norms(const T* x, int64_t x_row, int64_t x_head, int heads,
+                                                         int head_dim, float* out, const int32_t* rows) {
   const int lane = threadIdx.x & 31, row = my_row();
   wait_for_previous();
   let_next_start();
@@ -210,8 +226,9 @@ __global__ void __launch_bounds__(kWarps * 32)
   if (lane == 0) out[row] = sqrtf(sum);
 }
 
-__global__ void __launch_bounds__(256) head_scores(const float* probs, int64_t probs_row, int heads, const float* weight,
-                                                   float divisor, float* out, const int32_t* rows) {
+__global__ void __launch_bounds__(256)
+    head_scores(const float* probs, int64_t probs_row, int heads, const float* weight, float divisor,
+                float* out, const int32_t* rows) {
   wait_for_previous();
   let_next_start();
   const int row = blockIdx.x * 256 + threadIdx.x;
@@ -223,7 +240,8 @@ __global__ void __launch_bounds__(256) head_scores(const float* probs, int64_t p
 }
 
 template <class T>
-__global__ void __launch_bounds__(256) keep_log_probs(const T* x, int64_t x_row, float* out, const int32_t* rows) {
+__global__ void __launch_bounds__(256)
+    keep_log_probs(const T* x, int64_t x_row, float* out, const int32_t* rows) {
   wait_for_previous();
   let_next_start();
   const int row = blockIdx.x * 256 + threadIdx.x;
@@ -234,7 +252,8 @@ __global__ void __launch_bounds__(256) keep_log_probs(const T* x, int64_t x_row,
 
 template <class T>
 __global__ void __launch_bounds__(kWarps * 32)
-    unit_rows(const T* x, int64_t x_row, int64_t x_head, int heads, int dim, float* out, int64_t out_row, const int32_t* rows) {
+    unit_rows(const T* x, int64_t x_row, int64_t x_head, int heads, int dim, float* out, int64_t out_row,
+              const int32_t* rows) {
   const int lane = threadIdx.x & 31, row = my_row();
   wait_for_previous();
   let_next_start();
@@ -248,16 +267,20 @@ __global__ void __launch_bounds__(kWarps * 32)
     squares = fmaf(sum, sum, squares);
   }
   const float length = sqrtf(warp_sum(squares));
-  for (int c = lane; c < dim; c += 32) out[row * out_row + c] = length == 0 ? 0.0f : out[row * out_row + c] / length;
+  for (int c = lane; c < dim; c += 32)
+    out[row * out_row + c] = length == 0 ? 0.0f : out[row * out_row + c] / length;
 }
 
 // Calls f with a value of the type that `d` names: float, f16 or bf16.
 template <class F>
 cudaError_t by_type(Dtype d, F&& f) {
   switch (d) {
-    case Dtype::f16: return f(f16{});
-    case Dtype::bf16: return f(bf16{});
-    default: return f(float{});
+    case Dtype::f16:
+      return f(f16{});
+    case Dtype::bf16:
+      return f(bf16{});
+    default:
+      return f(float{});
   }
 }
 
@@ -266,7 +289,8 @@ cudaError_t by_type(Dtype d, F&& f) {
 cudaError_t layer_norm(cudaStream_t stream, const LayerNormArgs& a) {
   if (a.rows.row_capacity == 0) return cudaSuccess;
   return by_type(a.x.dtype, [&](auto in) {
-    return by_type(a.out.dtype, [&](auto out) { return queue_layer_norm<decltype(in), decltype(out)>(stream, a); });
+    return by_type(a.out.dtype,
+                   [&](auto out) { return queue_layer_norm<decltype(in), decltype(out)>(stream, a); });
   });
 }
 
@@ -275,8 +299,8 @@ cudaError_t patchify(cudaStream_t stream, const PatchifyArgs& a) {
   const Rows rows{a.rows.offsets, a.rows.batch};
   return by_type(a.out.dtype, [&](auto out) {
     using Out = decltype(out);
-    return launch<patchify_rows<Out>>(stream, {a.rows.row_capacity, 256}, a.images, a.heights, a.widths, a.patch, a.special,
-                                      a.out.as<Out>(), a.out.strides[0], rows);
+    return launch<patchify_rows<Out>>(stream, {a.rows.row_capacity, 256}, a.images, a.heights, a.widths,
+                                      a.patch, a.special, a.out.as<Out>(), a.out.strides[0], rows);
   });
 }
 
@@ -292,25 +316,26 @@ cudaError_t row_norm(cudaStream_t stream, const RowNormArgs& a) {
   const bool heads = a.x.rank == 3;
   return by_type(a.x.dtype, [&](auto t) {
     using T = decltype(t);
-    return launch<row_norms<T>>(stream, warp_per_row(a.rows), a.x.as<const T>(), a.x.strides[0],
-                                heads ? a.x.strides[1] : int64_t{0}, heads ? static_cast<int>(a.x.extents[1]) : 1,
-                                static_cast<int>(a.x.extents[heads ? 2 : 1]), a.out.as<float>(), live(a.rows));
+    return launch<row_norms<T>>(
+        stream, warp_per_row(a.rows), a.x.as<const T>(), a.x.strides[0], heads ? a.x.strides[1] : int64_t{0},
+        heads ? static_cast<int>(a.x.extents[1]) : 1, static_cast<int>(a.x.extents[heads ? 2 : 1]),
+        a.out.as<float>(), live(a.rows));
   });
 }
 
 cudaError_t head_score(cudaStream_t stream, const HeadScoreArgs& a) {
   if (a.rows.row_capacity == 0) return cudaSuccess;
-  return launch<head_scores>(stream, {blocks_for(a.rows.row_capacity, 256), 256}, a.probs.as<const float>(), a.probs.strides[0],
-                             static_cast<int>(a.probs.extents[1]), a.weight.as<const float>(), a.divisor, a.out.as<float>(),
-                             live(a.rows));
+  return launch<head_scores>(stream, {blocks_for(a.rows.row_capacity, 256), 256}, a.probs.as<const float>(),
+                             a.probs.strides[0], static_cast<int>(a.probs.extents[1]),
+                             a.weight.as<const float>(), a.divisor, a.out.as<float>(), live(a.rows));
 }
 
 cudaError_t keep_log_prob(cudaStream_t stream, const KeepLogProbArgs& a) {
   if (a.rows.row_capacity == 0) return cudaSuccess;
   return by_type(a.x.dtype, [&](auto t) {
     using T = decltype(t);
-    return launch<keep_log_probs<T>>(stream, {blocks_for(a.rows.row_capacity, 256), 256}, a.x.as<const T>(), a.x.strides[0],
-                                     a.out.as<float>(), live(a.rows));
+    return launch<keep_log_probs<T>>(stream, {blocks_for(a.rows.row_capacity, 256), 256}, a.x.as<const T>(),
+                                     a.x.strides[0], a.out.as<float>(), live(a.rows));
   });
 }
 
@@ -319,10 +344,10 @@ cudaError_t unit_row(cudaStream_t stream, const UnitRowArgs& a) {
   const bool heads = a.x.rank == 3;
   return by_type(a.x.dtype, [&](auto t) {
     using T = decltype(t);
-    return launch<unit_rows<T>>(stream, warp_per_row(a.rows), a.x.as<const T>(), a.x.strides[0],
-                                heads ? a.x.strides[1] : int64_t{0}, heads ? static_cast<int>(a.x.extents[1]) : 1,
-                                static_cast<int>(a.x.extents[heads ? 2 : 1]), a.out.as<float>(), a.out.strides[0],
-                                live(a.rows));
+    return launch<unit_rows<T>>(
+        stream, warp_per_row(a.rows), a.x.as<const T>(), a.x.strides[0], heads ? a.x.strides[1] : int64_t{0},
+        heads ? static_cast<int>(a.x.extents[1]) : 1, static_cast<int>(a.x.extents[heads ? 2 : 1]),
+        a.out.as<float>(), a.out.strides[0], live(a.rows));
   });
 }
 

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which rows of a sequence survive, and the offsets of what is left. A block per sequence ranks its candidates by
-// counting, so that every rule sees one order with all ties decided; sums run in double in that order, as on the CPU.
+// Which rows of a sequence survive, and the offsets of what is left. A block per sequence ranks its
+// candidates by counting, so that every rule sees one order with all ties decided; sums run in double in that
+// order, as on the CPU.
 //
-// Each sequence's choice is first written where its rows begin; a second kernel turns counts into offsets and moves the
-// choices together. One sequence needs no second kernel.
+// Each sequence's choice is first written where its rows begin; a second kernel turns counts into offsets and
+// moves the choices together. One sequence needs no second kernel.
 #include <algorithm>
 
 #include "hedgerow/kernels/cuda/device.cuh"
@@ -28,8 +29,8 @@ struct SelectParams {
   uint8_t* alive_out;
 };
 
-// A candidate as one number: its score's place among all floats above, its index (inverted) below. NaN lies below
-// everything, -0 equals +0, and of equal scores the lower index is the larger key.
+// A candidate as one number: its score's place among all floats above, its index (inverted) below. NaN lies
+// below everything, -0 equals +0, and of equal scores the lower index is the larger key.
 __device__ __forceinline__ uint64_t key_of(float score, int index) {
   uint32_t u = 0;
   if (score == score) {
@@ -38,8 +39,12 @@ __device__ __forceinline__ uint64_t key_of(float score, int index) {
   }
   return static_cast<uint64_t>(u) << 32 | (0xffffffffu - static_cast<uint32_t>(index));
 }
-__device__ __forceinline__ int index_of(uint64_t key) { return static_cast<int>(0xffffffffu - static_cast<uint32_t>(key)); }
-__device__ __forceinline__ int clamped(double count, int m) { return count >= m ? m : count > 0 ? static_cast<int>(count) : 0; }
+__device__ __forceinline__ int index_of(uint64_t key) {
+  return static_cast<int>(0xffffffffu - static_cast<uint32_t>(key));
+}
+__device__ __forceinline__ int clamped(double count, int m) {
+  return count >= m ? m : count > 0 ? static_cast<int>(count) : 0;
+}
 
 __device__ int block_count(bool v) {
   __shared__ int total;
@@ -59,9 +64,9 @@ struct Work {
   uint8_t* keep;
 };
 
-// weight[i] of the i-th key in the order asked for; returns their sum. Negative scores and NaN weigh nothing; if some are
-// infinite, only those weigh, equally; if nothing weighs anything, all weigh the same. `running`: weight becomes the sum
-// up to and including i.
+// weight[i] of the i-th key in the order asked for; returns their sum. Negative scores and NaN weigh nothing;
+// if some are infinite, only those weigh, equally; if nothing weighs anything, all weigh the same. `running`:
+// weight becomes the sum up to and including i.
 __device__ double weigh(const float* score, const Work& w, int m, bool rising, bool running) {
   __shared__ double shared_sum;
   const float best = m > 0 ? score[index_of(w.ranked[0])] : 0.0f;
@@ -101,8 +106,8 @@ __device__ int count_for_mass(const float* score, const Work& w, int m, double m
   return count;
 }
 
-// Inverse-transform sampling (Fayyaz et al. 2022); marks what it takes and returns how many. See the CPU's select for the
-// rule in words.
+// Inverse-transform sampling (Fayyaz et al. 2022); marks what it takes and returns how many. See the CPU's
+// select for the rule in words.
 __device__ int sample_ats(const float* score, const Work& w, int m, int samples) {
   if (m == 0 || samples <= 0) return 0;
   const double sum = weigh(score, w, m, true, false);
@@ -126,7 +131,10 @@ __device__ int sample_ats(const float* score, const Work& w, int m, int samples)
   int lo = 0, hi = m - 1;  // the first entry above 0; the last is 1
   while (lo < hi) {
     const int mid = (lo + hi) / 2;
-    if (w.weight[mid] <= 0) lo = mid + 1; else hi = mid;
+    if (w.weight[mid] <= 0)
+      lo = mid + 1;
+    else
+      hi = mid;
   }
   const int first = lo;
   const double start = w.weight[first];
@@ -135,7 +143,10 @@ __device__ int sample_ats(const float* score, const Work& w, int m, int samples)
     int above = first, last = m - 1;
     while (above < last) {
       const int mid = (above + last) / 2;
-      if (w.weight[mid] < height) above = mid + 1; else last = mid;
+      if (w.weight[mid] < height)
+        above = mid + 1;
+      else
+        last = mid;
     }
     const int pick = height - w.weight[above - 1] <= fabs(w.weight[above] - height) ? above - 1 : above;
     w.keep[index_of(w.ranked[m - 1 - pick])] = 1;
@@ -154,17 +165,20 @@ __global__ void __launch_bounds__(kThreads) select_rows(const __grid_constant__ 
   wait_for_previous();
   let_next_start();
   const int sequence = blockIdx.x, thread = threadIdx.x;
-  const int begin = p.offsets[sequence], length = p.offsets[sequence + 1] - begin, special = min(p.special, length);
+  const int begin = p.offsets[sequence], length = p.offsets[sequence + 1] - begin,
+            special = min(p.special, length);
   const float* const score = p.score + begin;
   Work w;
   w.keys = reinterpret_cast<uint64_t*>(memory), w.ranked = w.keys + longest;
-  w.weight = reinterpret_cast<double*>(w.ranked + longest), w.keep = reinterpret_cast<uint8_t*>(w.weight + longest);
+  w.weight = reinterpret_cast<double*>(w.ranked + longest),
+  w.keep = reinterpret_cast<uint8_t*>(w.weight + longest);
 
   // 0 is below every candidate's key: an index never fills all 32 bits.
   int m = 0;
   for (int base = 0; base < length; base += kThreads) {
     const int i = base + thread;
-    const bool candidate = i < length && (i < special ? p.special_competes != 0 : !p.alive || p.alive[begin + i]);
+    const bool candidate =
+        i < length && (i < special ? p.special_competes != 0 : !p.alive || p.alive[begin + i]);
     if (i < length) w.keys[i] = candidate ? key_of(score[i], i) : 0, w.keep[i] = 0;
     m += block_count(candidate);
   }
@@ -237,8 +251,8 @@ __global__ void __launch_bounds__(kThreads) select_rows(const __grid_constant__ 
 
 // Counts become offsets, and every choice moves down to its place. A row never moves up, so passes over the
 // destinations in ascending order never overwrite what is still to be read.
-__global__ void __launch_bounds__(kMoveThreads) join_choices(int32_t* kept, int32_t* kept_offsets, const int32_t* offsets,
-                                                             int batch) {
+__global__ void __launch_bounds__(kMoveThreads)
+    join_choices(int32_t* kept, int32_t* kept_offsets, const int32_t* offsets, int batch) {
   __shared__ int sums[kMoveThreads / 32];
   wait_for_previous();
   let_next_start();
