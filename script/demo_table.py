@@ -54,7 +54,7 @@ def accuracy(program, pictures, labels):
               f" {100 * right / count:7.1f} % {100 * same / count:6.1f} %", flush=True)
     print("rows left: into the last block, of 145. arithmetic: multiply-adds over dense. images/s: the network alone,")
     print("without reading pictures. padded: the same pruning with dropped rows masked, not removed. ats, tome and")
-    print("diffrate run with their own defaults; the predictors of paper-dynamicvit were trained for dynamicvit.")
+    print("diffrate run with their own defaults; paper-dynamicvit scores with random weights, as its paper's code does.")
 
 
 def speed(path):
