@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from PIL import Image
@@ -85,6 +86,7 @@ def main():
     parser.add_argument("--count", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=424242, help="must be none that training drew with")
     parser.add_argument("--threads", default="1")
+    parser.add_argument("--jobs", type=int, default=2, help="settings measured at a time")
     parser.add_argument("--dtype", default="f32")
     args = parser.parse_args()
     with open(os.path.join(args.model, "config.json")) as file:
@@ -94,18 +96,22 @@ def main():
         known = truths(labels, masks, shape["img_size"], shape["patch_size"])
         print("| method | setting | accuracy | multiply-adds | rows into the last block | of the object |")
         print("|---|---|---|---|---|---|")
+        common = ["--json", "--kept", "--labels", labels, "--threads", args.threads, "--dtype", args.dtype]
+        start = [args.program, "classify", pictures, "--model", args.model]
         dense, failed = None, False
-        for method, setting, flags in settings():
-            result, fault = measure([args.program, "classify", pictures, "--model", args.model, "--prune", method, *flags, "--json",
-                                     "--kept", "--labels", labels, "--threads", args.threads, "--dtype", args.dtype], known)
-            if fault:
-                failed = True
-                print(f"| {method} | {setting} | failed: {fault} | | | |", flush=True)
-                continue
-            accuracy, macs, rows, on_object = result
-            dense = dense or macs
-            print(f"| {method} | {setting} | {100 * accuracy:.2f} % | {macs / 1e6:.1f} M, {macs / dense:.2f} | {rows:.1f} | "
-                  f"{100 * on_object:.1f} % |", flush=True)
+        with ThreadPoolExecutor(args.jobs) as pool:
+            runs = [(method, setting, pool.submit(measure, [*start, "--prune", method, *flags, *common], known))
+                    for method, setting, flags in settings()]
+            for method, setting, run in runs:
+                result, fault = run.result()
+                if fault:
+                    failed = True
+                    print(f"| {method} | {setting} | failed: {fault} | | | |", flush=True)
+                    continue
+                accuracy, macs, rows, on_object = result
+                dense = dense or macs
+                print(f"| {method} | {setting} | {100 * accuracy:.2f} % | {macs / 1e6:.1f} M, {macs / dense:.2f} | {rows:.1f} | "
+                      f"{100 * on_object:.1f} % |", flush=True)
     sys.exit(1 if failed else 0)
 
 

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 # A DeiT-style Vision Transformer in PyTorch with timm's parameter names and DynamicViT's predictors, and the pruning
-# methods that training lets it meet: patches dropped by L2 norm, by class attention (EViT) or by predictor. ToMe's
+# methods that training lets it meet: patches dropped by L2 norm, by class attention (EViT), by predictor or by ATS. ToMe's
 # merging is there to be measured only.
 import math
 
+import numpy as np
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -18,17 +19,17 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
 
-    def forward(self, x, size=None):
-        """The attention's output, the class row of the softmax and the keys, both averaged over heads. `size`: how many
-        patches each row stands for (ToMe)."""
+    def forward(self, x, bias=None):
+        """The attention's output, the class row of the softmax and the keys, both averaged over heads, and the L2 norms of
+        the values. `bias` [batch, rows] is added to every query's logits."""
         batch, rows, dim = x.shape
         q, k, v = self.qkv(x).reshape(batch, rows, 3, self.heads, dim // self.heads).permute(2, 0, 3, 1, 4)
         scale = (dim // self.heads) ** -0.5
-        bias = None if size is None else size.log()[:, None, None]
+        bias = None if bias is None else bias[:, None, None]
         row = (q[:, :, :1] * scale) @ k.transpose(-2, -1)
         row = (row if bias is None else row + bias).softmax(-1).mean(1)[:, 0]
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-        return self.proj(out.transpose(1, 2).reshape(batch, rows, dim)), row, k.mean(1)
+        return self.proj(out.transpose(1, 2).reshape(batch, rows, dim)), row, k.mean(1), v.square().sum((1, 3)).sqrt()
 
     def forward_masked(self, x, alive):
         """Softmax over the rows that are alive (0 or 1, differentiable): DynamicViT's training-time attention."""
@@ -59,9 +60,9 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(dim, eps=1e-6)
         self.mlp = Mlp(dim, hidden)
 
-    def attend(self, x, size=None):
-        out, row, keys = self.attn(self.norm1(x), size)
-        return x + out, row, keys
+    def attend(self, x, bias=None):
+        out, *seen = self.attn(self.norm1(x), bias)
+        return x + out, *seen
 
     def think(self, x):
         return x + self.mlp(self.norm2(x))
@@ -103,6 +104,28 @@ def merge(x, size, keys, pairs):
     to = partner.gather(1, gone)[..., None].expand(-1, -1, weighted.shape[-1])
     weighted = torch.cat([pick(even, stay), odd.scatter_add(1, to, pick(even, gone))], 1)
     return weighted[..., :-1] / weighted[..., -1:], weighted[..., -1]
+
+
+def ats_choice(score, samples):
+    """ATS: which of one picture's patches the evenly spaced heights of the scores' cumulative sum meet."""
+    order = np.argsort(score, kind="stable")
+    cdf = np.cumsum(score[order], dtype=np.float64)
+    if len(cdf) < 2 or cdf[-1] <= cdf[0]:
+        return order
+    cdf = (cdf - cdf[0]) / (cdf[-1] - cdf[0])
+    heights = np.linspace(cdf[cdf > 0].min(), 1, samples)
+    right = np.clip(np.searchsorted(cdf, heights), 1, len(cdf) - 1)
+    nearest = np.where(heights - cdf[right - 1] <= cdf[right] - heights, right - 1, right)
+    return order[np.unique(nearest)]
+
+
+def ats_rows(score, alive, samples):
+    """Indices and liveness [batch, most] of what each picture keeps; dead places come last."""
+    score, alive = score.detach().cpu().numpy(), alive.cpu().numpy() > 0
+    kept = [np.flatnonzero(a)[ats_choice(s[a], samples)] for s, a in zip(score, alive)]
+    most = max(len(k) for k in kept)
+    index = torch.tensor(np.stack([np.pad(k, (0, most - len(k))) for k in kept]))
+    return index, torch.tensor([[1.0] * len(k) + [0.0] * (most - len(k)) for k in kept])
 
 
 class PatchEmbed(nn.Module):
@@ -171,7 +194,12 @@ class Vit(nn.Module):
                 target = int(patches * keep ** (stage + 1))
                 if method == "dynamicvit":
                     x, share, known = keep_rows(x, score[..., 0].argsort(1, descending=True)[:, :target])
-            x, row, keys = block.attend(x, size)
+            bias = None
+            if method == "tome":
+                bias = size.log()
+            elif method == "ats" and i > STAGES[0]:
+                bias = torch.where(F.pad(known, (1, 0), value=1.0) > 0, 0.0, -1e9)
+            x, row, keys, value_norm = block.attend(x, bias)
             row = row[:, 1:]
             trace["attention"].append((row, share))
             if i in STAGES and method in ("evit", "evit-unfused"):
@@ -182,6 +210,10 @@ class Vit(nn.Module):
                     kept, gone = order[:, :target], order[:, target:]
                     fused = (pick(row, gone)[..., None] * pick(x[:, 1:], gone)).sum(1, keepdim=True) if method == "evit" else None
                     x, share, known = keep_rows(x, kept, fused)
+            if method == "ats" and i >= STAGES[0]:
+                index, alive = (t.to(x.device) for t in ats_rows(row * value_norm[:, 1:], known, patches))
+                x, share, _ = keep_rows(x, index)
+                share, known = share * alive, alive
             if method == "tome":
                 pairs = min(int(keep), (x.shape[1] - 1) // 2)
                 rows = torch.cat([x, F.pad(share, (1, 0))[..., None]], -1)

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from model import Vit
 from muon import Muon
@@ -55,6 +55,15 @@ def augmented(x, s):
     x = torch.cat(pixels)
     gain = torch.empty(len(x), 1, 1, 1, device=x.device).uniform_(0.8, 1.2)
     return (x * gain).clamp(0, 1), torch.cat(shares)
+
+
+def spread_loss(trace):
+    """Class attention in blocks 3 to 11 shall fall on the whole object, not on a few patches of it."""
+    total = 0.0
+    for row, share in trace["attention"][3:]:
+        target = share / share.sum(1, keepdim=True).clamp(min=1e-3)
+        total = total - (target * (row + 1e-5).log()).sum(1).mean()
+    return total
 
 
 def classification_loss(model, side, logits, trace, labels, weight):
@@ -120,7 +129,8 @@ def accuracy(model, pictures, method="none", keep=1.0):
         right += (logits.argmax(1) == labels).sum().item()
         rows, kept, known = trace["rows"]
         left += (kept * known).sum().item()
-        best += share.topk(min(share.shape[1], int(known[0].sum().round()))).values.sum().item()
+        count = known.sum(1, keepdim=True).round().long().clamp(1, share.shape[1])
+        best += share.sort(1, descending=True).values.cumsum(1).gather(1, count - 1).sum().item()
     return right / len(pictures.labels), left / best
 
 
@@ -178,6 +188,28 @@ def stage_b(args, model, pictures, held_out, log):
             log(f"B step {step} loss {loss.item():.3f} kept {[round(c.mean().item(), 3) for c in choices]}")
 
 
+def stage_c(args, model, pictures, held_out, log):
+    teacher = copy.deepcopy(model).eval()
+    optimizer = optimizer_for([([model], args.rate * 0.15)])
+    schedules = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: ramp(step / args.spread_steps))
+    for step, index in enumerate(order_of(len(pictures.labels), args.batch, args.spread_steps)):
+        x, share, labels = pictures.batch(index, augment=True)
+        method = "ats" if random.random() < 0.6 else random.choice(METHODS + ("none",))
+        with torch.no_grad():
+            taught, _ = teacher(x)
+        logits, trace = model(x, share, method, random.uniform(args.least, 0.95))
+        loss = F.cross_entropy(logits, labels, label_smoothing=0.05) + args.spread * spread_loss(trace)
+        loss = loss + F.kl_div(logits.log_softmax(-1), taught.log_softmax(-1), log_target=True, reduction="batchmean")
+        loss = loss + predictor_loss(trace["predictor"])
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedules.step()
+        if (step + 1) % max(args.log_every // 4, 1) == 0 or step + 1 == args.spread_steps:
+            log(f"C step {step} loss {loss.item():.3f} dense {accuracy(model, held_out)[0]:.4f} ats {accuracy(model, held_out, 'ats')[0]:.4f}")
+
+
 def save(args, model):
     os.makedirs(args.out, exist_ok=True)
     tensors = {name: t.detach().to("cpu", torch.float16).contiguous() for name, t in model.state_dict().items()}
@@ -212,6 +244,9 @@ def main():
     parser.add_argument("--out", required=True)
     parser.add_argument("--steps", type=int, default=4800)
     parser.add_argument("--gumbel-steps", type=int, default=150)
+    parser.add_argument("--spread-steps", type=int, default=100)
+    parser.add_argument("--spread", type=float, default=0.03, help="weight of the loss that spreads class attention, a block")
+    parser.add_argument("--init", help="a checkpoint to go on from; --steps 0 and the like leave stages out")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--muon", type=float, default=8e-3, help="Muon's rate for the blocks' matrices; 0: AdamW for all")
@@ -234,11 +269,17 @@ def main():
         print(f"{time.time() - start:7.0f} s ({time.process_time() - cpu:.0f} s of cores) {line}", flush=True)
 
     log(f"{sum(p.numel() for p in model.parameters())} parameters, {len(pictures.labels)} pictures")
-    stage_a(args, model, pictures, held_out, log)
-    stage_b(args, model, pictures, held_out, log)
+    if args.init:
+        model.load_state_dict({name: t.float() for name, t in load_file(args.init).items()})
+    if args.steps:
+        stage_a(args, model, pictures, held_out, log)
+    if args.gumbel_steps:
+        stage_b(args, model, pictures, held_out, log)
+    if args.spread_steps:
+        stage_c(args, model, pictures, held_out, log)
     save(args, model)
-    for method in ("none",) + METHODS + ("tome",):
-        rates = {"none": (1.0,), "tome": (4, 8, 11, 13)}.get(method, (0.9, 0.7, 0.5, 0.3))
+    for method in ("none",) + METHODS + ("ats", "tome"):
+        rates = {"none": (1.0,), "ats": (1.0,), "tome": (4, 8, 11, 13)}.get(method, (0.9, 0.7, 0.5, 0.3))
         log(method + "".join(" | {}: {:.4f}, of the object {:.3f}".format(r, *accuracy(model, held_out, method, r)) for r in rates))
 
 
