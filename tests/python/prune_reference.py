@@ -306,18 +306,20 @@ class Tome(Method):
 
 class DiffRate(Method):
     """Chen et al. 2023: in every block, patches by CLS attention: those past the prune count leave; those past the merge
-    count are averaged (plain mean) into the most similar kept patch, whose size grows by similarity times size."""
+    count are averaged (plain mean) into the most similar kept patch, whose size grows by similarity times size. The lists
+    are for 196 patches; for another grid they are scaled in proportion (rounded, at least 1)."""
 
     uses_size = True
 
     def __init__(self, model, rates=None):
-        self.special = model.special
+        self.special, self.patches = model.special, None
         self.prune, self.merge = DIFFRATE[rates or DIFFRATE_DEFAULT[model.dim]]
 
     def between(self, block, rows, probs, k, result):
         scores = probs[:, 0, self.special:].mean(0)
-        stay = min(self.prune[block] - 1, len(rows) - self.special)  # the lists count CLS
-        into = min(self.merge[block] - 1, stay)
+        self.patches = self.patches or len(rows) - self.special
+        stay = min(self.scaled(self.prune[block]), len(rows) - self.special)
+        into = min(self.scaled(self.merge[block]), stay)
         alive = top_k(scores, stay, result)
         kept = top_k(scores, into, result)
         if into < stay:
@@ -325,6 +327,9 @@ class DiffRate(Method):
         rows = rows.take(torch.cat([torch.arange(self.special), self.special + kept]))
         record(result, block, rows)
         return rows
+
+    def scaled(self, entry):
+        return max(1, math.floor((entry - 1) * self.patches / 196 + 0.5))  # the lists count CLS
 
     def average(self, rows, kept, sources, result):
         target, source = self.special + kept, self.special + torch.tensor(sources)
