@@ -167,6 +167,17 @@ class Cli(unittest.TestCase):
         self.assertEqual(len(merged["kept_patches"][0]), PATCHES - 5)
         self.assertEqual(len(merged["merged"][0]), 5)
 
+    def test_every_rule_is_open_to_methods_that_prune_once(self):
+        picture = self.pictures / "a.png"
+        for method in ("threshold-l2", "paper-l2", "paper-evit", "paper-ats", "paper-dynamicvit"):
+            rows = self.results(picture, "--prune", method, "--quantile", 0.25)[0]["kept"][4]
+            self.assertEqual(rows, PATCHES * 3 // 4 + 1, method)
+            rows = self.results(picture, "--prune", method, "--threshold", 1e9, "--floor", 5)[0]["kept"][4]
+            self.assertEqual(rows, 5 + 1, method)
+            if method != "paper-dynamicvit":
+                few, many = (self.results(picture, "--prune", method, "--mass", m)[0]["kept"][4] for m in (0.3, 0.8))
+                self.assertTrue(1 < few < many <= PATCHES + 1, method)
+
     def test_requests_have_rates_and_sizes_of_their_own(self):
         file = self.dir / "requests.jsonl"
         lines = [{"path": "pictures/a.png", "keep": 0.25}, {"path": "pictures/b.png"},

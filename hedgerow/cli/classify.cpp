@@ -192,8 +192,9 @@ void classify(const CLI::App& command, const ClassifyFlags& flags, Outcome& outc
     }
   }
   const Prune prune = flags.prune.prune(command, thresholds);
-  require(!thresholds || (prune.method == PruneMethod::threshold_l2 && prune.rule == KeepRule::threshold),
-          flags.requests + ": a threshold per picture is for --prune threshold-l2 without another rule");
+  require(!thresholds || (prunes_once(prune.method) && prune.rule == KeepRule::threshold),
+          flags.requests +
+              ": a threshold per picture is for --prune threshold-l2 and paper-* without another rule");
   require(!keeps || (has_keep_rate(prune.method) && prune.rule == KeepRule::rate),
           flags.requests + ": a keep rate per picture is for a --prune that has one");
   require(!requests.empty(), flags.paths.empty() && flags.requests.empty()

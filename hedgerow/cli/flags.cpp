@@ -24,14 +24,14 @@ std::string method_names() {
   return names;
 }
 
+bool is_paper(PruneMethod m) { return prunes_once(m) && m != PruneMethod::threshold_l2; }
+
+}  // namespace
+
 bool prunes_once(PruneMethod m) {
   return m == PruneMethod::threshold_l2 || m == PruneMethod::paper_l2 || m == PruneMethod::paper_dynamicvit ||
          m == PruneMethod::paper_evit || m == PruneMethod::paper_ats;
 }
-
-bool is_paper(PruneMethod m) { return prunes_once(m) && m != PruneMethod::threshold_l2; }
-
-}  // namespace
 
 int default_threads() { return std::clamp(static_cast<int>(std::thread::hardware_concurrency()), 1, 256); }
 
@@ -139,14 +139,23 @@ void PruneFlags::add_to(CLI::App& command) {
       .add_option("--keep", keep,
                   "share of the patches kept, 0.7 unless given; A:B draws one per picture (paper-*)")
       ->group(group);
-  command.add_option("--threshold", threshold, "threshold-l2: keep scores of at least this")->group(group);
-  command.add_option("--quantile", quantile, "threshold-l2: keep scores of at least this quantile")
+  command.add_option("--threshold", threshold, "threshold-l2, paper-*: keep scores of at least this")
+      ->group(group);
+  command
+      .add_option(
+          "--quantile", quantile,
+          "threshold-l2, paper-*: keep scores at or above this quantile of the picture's own; 0.4 keeps 60 %")
       ->check(CLI::Range(0.0, 1.0))
       ->group(group);
-  command.add_option("--mass", mass, "threshold-l2: keep the highest scores that hold this share of the sum")
+  command
+      .add_option(
+          "--mass", mass,
+          "threshold-l2, paper-l2, -evit, -ats: keep the highest scores that hold this share of their sum")
       ->check(CLI::Range(0.0, 1.0))
       ->group(group);
-  command.add_option("--floor", floor, "threshold-l2: keep at least this many patches")
+  command
+      .add_option("--floor", floor,
+                  "threshold-l2, or paper-* with a rule other than --keep: keep at least this many patches")
       ->check(CLI::Range(0, 1 << 20))
       ->group(group);
   command.add_option("--merge-r", merge_r, "tome: pairs merged in each block")
@@ -179,15 +188,21 @@ Prune PruneFlags::prune(const CLI::App& command, bool per_picture_threshold) con
     require(!given(flag) || fits,
             fmt::format("{}: for --prune {} only, found --prune {}", flag, methods, method));
   };
-  const bool l2 = p.method == PruneMethod::threshold_l2;
+  const bool once = prunes_once(p.method);
+  const bool other_rule =
+      given("--threshold") || given("--quantile") || given("--mass") || per_picture_threshold;
+  const char* once_names = "threshold-l2 and paper-*";
   only_for("--keep", has_keep_rate(p.method), "threshold-l2, dynamicvit, evit, evit-unfused and paper-*");
-  only_for("--threshold", l2, "threshold-l2");
-  only_for("--quantile", l2, "threshold-l2");
-  only_for("--mass", l2, "threshold-l2");
-  only_for("--floor", l2, "threshold-l2");
+  only_for("--threshold", once, once_names);
+  only_for("--quantile", once, once_names);
+  // The gate's scores are log-probabilities, all negative: a share of their sum says nothing.
+  only_for("--mass", once && p.method != PruneMethod::paper_dynamicvit,
+           "threshold-l2, paper-l2, paper-evit and paper-ats");
+  only_for("--floor", p.method == PruneMethod::threshold_l2 || (once && other_rule),
+           "threshold-l2, and for paper-* with --threshold, --quantile or --mass,");
   only_for("--merge-r", p.method == PruneMethod::tome, "tome");
   only_for("--diffrate", p.method == PruneMethod::diffrate, "diffrate");
-  only_for("--prune-after", prunes_once(p.method), "threshold-l2 and paper-*");
+  only_for("--prune-after", once, once_names);
   const int rules = given("--keep") + given("--threshold") + given("--quantile") + given("--mass");
   require(rules <= 1,
           "--keep, --threshold, --quantile, --mass: wanted one of them, found " + std::to_string(rules));

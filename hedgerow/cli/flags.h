@@ -41,6 +41,7 @@ int default_threads();
 // "0.5" or "0.3:0.7". Error naming `where`.
 void parse_keep(const std::string& text, const std::string& where, PruneBudget* budget);
 bool has_keep_rate(PruneMethod method);
+bool prunes_once(PruneMethod method);  // threshold-l2, paper-*: every rule of what to keep is open to them
 Dtype parse_dtype(const std::string& text);
 Layout parse_layout(const std::string& text);
 const char* name_of(Layout layout);
