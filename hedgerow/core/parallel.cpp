@@ -7,9 +7,9 @@
 namespace hedgerow {
 namespace {
 
-// Long enough to bridge the serial gaps inside a forward pass and between two calls, short enough that an
-// idle server does not burn a core.
-constexpr double kSpin_s = 2e-3;
+// Long enough to bridge the serial gaps inside a forward pass, short enough that an idle worker does not take a
+// core from whoever decodes the next picture.
+constexpr double kSpin_s = 3e-4;
 
 inline void relax() {
 #if defined(__x86_64__)
