@@ -7,8 +7,6 @@
 #include <cstring>
 
 #include "hedgerow/core/error.h"
-#include "hedgerow/core/rng.h"
-#include "hedgerow/vision/paper_gate.h"
 
 namespace hedgerow {
 namespace {
@@ -106,14 +104,6 @@ const PruneBudget& PruneSteps::budget(int image) const {
   return run_.prune.per_image.empty() ? run_.prune.budget : run_.prune.per_image[static_cast<size_t>(image)];
 }
 
-// A range of rates is drawn from the picture's content and the seed, never from its place in the batch.
-double PruneSteps::drawn_rate(int image) const {
-  const PruneBudget& b = budget(image);
-  if (b.keep_max <= b.keep) return b.keep;
-  return b.keep +
-         (b.keep_max - b.keep) * Rng{run_.prune.seed, s_.content[static_cast<size_t>(image)]}.uniform(0);
-}
-
 bool PruneSteps::wants_first_row(int block) const {
   if (is_evit(method_)) return prune_stage(block, s_.config().layers) >= 0;
   if (method_ == PruneMethod::diffrate) return true;
@@ -123,100 +113,6 @@ bool PruneSteps::wants_first_row(int block) const {
 
 bool PruneSteps::drops_queries(int block) const {
   return method_ == PruneMethod::ats && block >= s_.config().layers / 4;
-}
-
-void PruneSteps::score_first_row(float divisor, Tensor weight) {
-  head_score(s_.on, {.probs = s_.f32_rows(s_.first_row, s_.config().heads),
-                     .weight = weight,
-                     .divisor = divisor,
-                     .out = s_.column(s_.score, Dtype::f32),
-                     .rows = s_.rows()});
-}
-
-// DynamicViT: LayerNorm, D -> D, GELU, the second half of the channels averaged over the picture, then D/2,
-// D/4, 2.
-void PruneSteps::score_predictor(int stage) {
-  const PredictorWeights& w = s_.weights->predictors[static_cast<size_t>(stage)];
-  const int d = s_.config().dim;
-  constexpr float kPredictorEps = 1e-5f;  // its LayerNorm is PyTorch's default, not the model's 1e-6
-  const Ragged rows = s_.rows();
-  const Tensor a = s_.act_rows(s_.narrow[0], d), b = s_.act_rows(s_.narrow[1], d);
-  layer_norm(s_.on, {.x = s_.x(),
-                     .gamma = vector_view(w.norm.gamma.data(), Dtype::f32, d),
-                     .beta = vector_view(w.norm.beta.data(), Dtype::f32, d),
-                     .eps = kPredictorEps,
-                     .out = a,
-                     .rows = rows});
-  linear(s_.on, {.x = a, .w = &w.in, .act = Activation::gelu_erf, .out = b, .rows = rows});
-  global_half(s_.on, {.x = b, .alive = s_.alive_or_none(), .special = s_.special(), .rows = rows});
-  const Tensor half = s_.act_rows(s_.wide, d / 2), quarter = s_.act_rows(s_.narrow[0], d / 4);
-  linear(s_.on, {.x = b, .w = &w.out0, .act = Activation::gelu_erf, .out = half, .rows = rows});
-  linear(s_.on, {.x = half, .w = &w.out2, .act = Activation::gelu_erf, .out = quarter, .rows = rows});
-  const Tensor two = s_.f32_rows(s_.unit, 2);
-  linear(s_.on, {.x = quarter, .w = &w.out4, .out = two, .rows = rows});
-  keep_log_prob(s_.on, {.x = two, .out = s_.column(s_.score, Dtype::f32), .rows = rows});
-  s_.count(rows, static_cast<double>(d) * d + d * (d / 2) + (d / 2) * (d / 4) + 2.0 * (d / 4));
-}
-
-// The paper's untrained gate: LayerNorm, D -> D/2, GELU, its mean over all tokens beside it, D/2, GELU, 2,
-// "keep" second.
-void PruneSteps::score_paper_gate() {
-  const PaperGate& w = s_.paper_gate(run_.prune.seed);
-  const int d = s_.config().dim;
-  const Ragged rows = s_.rows();
-  const Tensor a = s_.act_rows(s_.narrow[0], d), b = s_.act_rows(s_.narrow[1], d),
-               half = s_.act_rows(s_.wide, d / 2);
-  const std::vector<float>& one = w.norm.gamma;
-  layer_norm(s_.on, {.x = s_.x(),
-                     .gamma = vector_view(one.data(), Dtype::f32, d),
-                     .beta = vector_view(w.norm.beta.data(), Dtype::f32, d),
-                     .eps = 1e-5f,
-                     .out = a,
-                     .rows = rows});
-  linear(s_.on, {.x = a, .w = &w.local, .act = Activation::gelu_erf, .out = b, .rows = rows});
-  global_half(s_.on, {.x = b, .alive = s_.alive_or_none(), .special = 0, .rows = rows});
-  linear(s_.on, {.x = b, .w = &w.head0, .act = Activation::gelu_erf, .out = half, .rows = rows});
-  const Tensor two = s_.f32_rows(s_.unit, 2);
-  linear(s_.on, {.x = half, .w = &w.head1, .out = two, .rows = rows});
-  keep_log_prob(s_.on, {.x = two, .out = s_.column(s_.score, Dtype::f32), .rows = rows});
-  s_.count(rows, static_cast<double>(d) * (d / 2) + d * (d / 2) + 2.0 * (d / 2));
-}
-
-void PruneSteps::score_custom(int block) {
-  const Ragged rows = s_.rows();
-  const int d = s_.config().dim;
-  std::vector<int32_t> patch;
-  for (int i = 0; i < s_.batch; ++i) {
-    patch.clear();
-    for (int r = rows.begin(i); r < rows.end(i); ++r)
-      patch.push_back(std::max(0, s_.now().patch.as<int32_t>()[r]) - 1);
-    const int64_t first = rows.begin(i);
-    run_.prune.score(i, block, rows.length(i), d, s_.now().x.as<float>() + first * d, patch.data(),
-                     s_.score.as<float>() + first);
-  }
-}
-
-// Fills the per-picture rule of a single prune from the budgets.
-void PruneSteps::rule_by_budget(SelectArgs& how) {
-  // The paper's L2 and gate scorers let CLS compete for a place that it has anyway, and count it.
-  const bool special_competes = method_ == PruneMethod::paper_l2 || method_ == PruneMethod::paper_dynamicvit;
-  constexpr SelectMode kModes[] = {SelectMode::top_k, SelectMode::threshold, SelectMode::quantile,
-                                   SelectMode::mass};
-  how.mode = kModes[static_cast<int>(run_.prune.rule)];
-  how.special_competes = special_competes && how.mode == SelectMode::top_k;
-  for (int i = 0; i < s_.batch; ++i) {
-    const size_t n = static_cast<size_t>(i);
-    const PruneBudget& b = budget(i);
-    const int pool = s_.patches[n] + (special_competes ? s_.special() : 0);
-    s_.counts[n] = std::max(rate_count(pool, drawn_rate(i)), special_competes ? 1 : b.floor);
-    s_.thresholds[n] = static_cast<float>(b.threshold);
-    s_.masses[n] = run_.prune.rule == KeepRule::quantile ? 1.0 - b.threshold : b.mass;
-    s_.floors[n] = b.floor;
-  }
-  how.count = s_.counts.data();
-  how.threshold = s_.thresholds.data();
-  how.mass = s_.masses.data();
-  how.floor = s_.floors.data();
 }
 
 void PruneSteps::before_block(int block) {
@@ -342,55 +238,10 @@ void PruneSteps::drop(SelectArgs how, bool fuse, int block) {
   settle(block);
 }
 
-// Full grid: the fused token of each picture is made in the other set, then takes its slot behind the
-// patches.
-void PruneSteps::place_fused(const SelectArgs& chosen) {
-  const size_t d = static_cast<size_t>(s_.config().dim);
-  const Ragged to = s_.next_rows();
-  fuse_dropped(s_.on, {.x = s_.x(),
-                       .score = chosen.score,
-                       .alive = chosen.alive,
-                       .kept = chosen.kept,
-                       .from = s_.rows(),
-                       .to = to,
-                       .special = s_.special(),
-                       .out = s_.f32_rows(s_.next().x, s_.config().dim)});
-  for (int i = 0; i < s_.batch; ++i) {
-    const int last = to.end(i) - 1;
-    if (chosen.kept.as<int32_t>()[last] >= 0) continue;
-    const int slot = s_.rows().begin(i) + s_.special() + s_.patches[static_cast<size_t>(i)] + fused_;
-    std::memcpy(s_.now().x.as<float>() + static_cast<size_t>(slot) * d,
-                s_.next().x.as<float>() + static_cast<size_t>(last) * d, d * 4);
-  }
-}
-
 void PruneSteps::settle(int block) {
   if (layout_ == Layout::padded_max) pad_to_longest();
   s_.refresh_key_bias();
   if (run_.trace) trace_stage(block);
-}
-
-// Every picture gets as many rows as the longest one; the extra rows are zeros that nobody sees.
-void PruneSteps::pad_to_longest() {
-  const Ragged from = s_.rows();
-  int longest = 0, n = 0;
-  for (int i = 0; i < s_.batch; ++i) longest = std::max(longest, from.length(i));
-  int32_t* index = s_.into.as<int32_t>();
-  int32_t* to = s_.next().offsets.as<int32_t>();
-  uint8_t* alive = s_.alive.as<uint8_t>();
-  for (int i = 0; i < s_.batch; ++i) {
-    to[i] = n;
-    for (int j = 0; j < longest; ++j, ++n) {
-      const bool lives = j < from.length(i);
-      index[n] = lives ? from.begin(i) + j : -1;
-      alive[n] = lives;
-    }
-  }
-  to[s_.batch] = n;
-  s_.gather_rows(index);
-  if (s_.sized)  // log(1): a padding row has no weight of its own, the mask hides it
-    for (int r = 0; r < n; ++r)
-      if (!alive[r]) s_.now().size.as<float>()[r] = 1.0f;
 }
 
 void PruneSteps::run_hook(int block) {
@@ -427,27 +278,6 @@ void PruneSteps::run_hook(int block) {
   if (m == n) return;
   s_.gather_rows(kept);
   if (run_.trace) trace_stage(block);
-}
-
-void PruneSteps::trace_stage(int block) {
-  VitTrace& t = *run_.trace;
-  t.stages.push_back(fmt::format("block {}", block));
-  auto& images = t.patch_to.emplace_back(static_cast<size_t>(s_.batch));
-  const Ragged rows = s_.rows();
-  std::vector<uint8_t> present;
-  for (int i = 0; i < s_.batch; ++i) {
-    present.assign(static_cast<size_t>(s_.patches[static_cast<size_t>(i)]), 0);
-    for (int r = rows.begin(i); r < rows.end(i); ++r) {
-      const int p = s_.now().patch.as<int32_t>()[r];
-      if (p > 0 && (!s_.masked || s_.alive.as<uint8_t>()[r])) present[static_cast<size_t>(p - 1)] = 1;
-    }
-    auto& to = images[static_cast<size_t>(i)];
-    for (int q = s_.rep_begin[static_cast<size_t>(i)]; q < s_.rep_begin[static_cast<size_t>(i) + 1]; ++q) {
-      int& rep = s_.rep[static_cast<size_t>(q)];
-      if (rep >= 0 && !present[static_cast<size_t>(rep)]) rep = -1;
-      to.push_back(rep + 1);
-    }
-  }
 }
 
 }  // namespace hedgerow
