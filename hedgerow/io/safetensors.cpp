@@ -198,7 +198,7 @@ std::vector<TensorEntry> parse_safetensors(const uint8_t* data, size_t bytes, ui
 void values_to_f32(const TensorEntry& entry, const uint8_t* from, size_t count, float* to,
                    const std::string& where) {
   if (entry.dtype == "F32") {
-    std::memcpy(to, from, count * 4);
+    if (count > 0) std::memcpy(to, from, count * 4);
     return;
   }
   const bool bf16 = entry.dtype == "BF16";
