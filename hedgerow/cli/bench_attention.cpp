@@ -162,11 +162,11 @@ void call_cost(const Flags& flags, const Backend& backend, nlohmann::json& json)
   fmt::print("one call: 1 sequence of {} rows, {} heads\n{}\n", kFewRows, kFewHeads, table.text());
 }
 
-// A layer's ops, each in a loop of its own over the layers' weights (so that both ways read the weights from
-// the same cache), against a layer inside the forward pass: the difference of two depths.
+// A layer inside the forward pass (the difference of two depths) against its bare ops, called in the same
+// order on the same weights: what the model's own bookkeeping costs.
 void layer_cost(const Flags& flags, const Backend& backend, nlohmann::json& json) {
   constexpr int kShallow = 2, kLayers = 12, kRepeat = 8;
-  Table table({"dtype", "layer us", "kernels alone us", "difference us"});
+  Table table({"dtype", "layer us", "its kernels us", "difference us"});
   for (const std::string& name : split_list(flags.dtypes, "--dtypes")) {
     const Dtype dtype = parse_dtype(name);
     const auto deep =
@@ -191,44 +191,32 @@ void layer_cost(const Flags& flags, const Backend& backend, nlohmann::json& json
     const auto vec = [](const std::vector<float>& v) {
       return vector_view(v.data(), Dtype::f32, static_cast<int64_t>(v.size()));
     };
-    const auto each = [&](auto&& op) {
-      return [&deep, op] {
-        for (int i = 0; i < kLayers; ++i) op(deep->blocks[static_cast<size_t>(i)]);
-      };
+    // The bare ops of each layer in order, so that they find the caches as the layer inside the model does.
+    const auto kernels = [&](const VitBlockWeights& w) {
+      layer_norm(on, {.x = residual,
+                      .gamma = vec(w.norm1.gamma),
+                      .beta = vec(w.norm1.beta),
+                      .out = normed,
+                      .rows = rows});
+      linear(on, {.x = normed, .w = &w.qkv, .out = qkv, .rows = rows});
+      attention(on, attend.args());
+      linear(on, {.x = normed, .w = &w.proj, .residual = residual, .out = residual, .rows = rows});
+      layer_norm(on, {.x = residual,
+                      .gamma = vec(w.norm2.gamma),
+                      .beta = vec(w.norm2.beta),
+                      .out = normed,
+                      .rows = rows});
+      linear(on, {.x = normed, .w = &w.fc1, .act = Activation::gelu_erf, .out = inside, .rows = rows});
+      linear(on, {.x = inside, .w = &w.fc2, .residual = residual, .out = residual, .rows = rows});
     };
-    const std::vector<std::function<void()>> fs = {
-        [&] { forward(deep_state, &image, 1, {}); },
-        [&] { forward(shallow_state, &image, 1, {}); },
-        each([&](const VitBlockWeights& w) {
-          layer_norm(on, {.x = residual,
-                          .gamma = vec(w.norm1.gamma),
-                          .beta = vec(w.norm1.beta),
-                          .out = normed,
-                          .rows = rows});
-        }),
-        each([&](const VitBlockWeights& w) {
-          linear(on, {.x = normed, .w = &w.qkv, .out = qkv, .rows = rows});
-        }),
-        each([&](const VitBlockWeights&) { attention(on, attend.args()); }),
-        each([&](const VitBlockWeights& w) {
-          linear(on, {.x = normed, .w = &w.proj, .residual = residual, .out = residual, .rows = rows});
-        }),
-        each([&](const VitBlockWeights& w) {
-          layer_norm(on, {.x = residual,
-                          .gamma = vec(w.norm2.gamma),
-                          .beta = vec(w.norm2.beta),
-                          .out = normed,
-                          .rows = rows});
-        }),
-        each([&](const VitBlockWeights& w) {
-          linear(on, {.x = normed, .w = &w.fc1, .act = Activation::gelu_erf, .out = inside, .rows = rows});
-        }),
-        each([&](const VitBlockWeights& w) {
-          linear(on, {.x = inside, .w = &w.fc2, .residual = residual, .out = residual, .rows = rows});
-        })};
+    const std::vector<std::function<void()>> fs = {[&] { forward(deep_state, &image, 1, {}); },
+                                                   [&] { forward(shallow_state, &image, 1, {}); },
+                                                   [&] {
+                                                     for (int i = 0; i < kLayers; ++i)
+                                                       kernels(deep->blocks[static_cast<size_t>(i)]);
+                                                   }};
     const auto t = in_turns(fs, kRepeat, 4 * flags.seconds);
-    double alone = 0;
-    for (size_t i = 2; i < t.size(); ++i) alone += t[i] / kLayers;
+    const double alone = t[2] / kLayers;
     const double layer = (t[0] - t[1]) / kLayers;
     table.add({name, fmt::format("{:.2f}", layer * 1e6), fmt::format("{:.2f}", alone * 1e6),
                fmt::format("{:.2f}", (layer - alone) * 1e6)});
