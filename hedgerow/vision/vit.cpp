@@ -232,7 +232,7 @@ void attend_for_readout(Impl& s, int block) {
   }
   const Ragged asking = s.next_rows();
   norm(s, w.norm1, h, asking, s.column(s.kept, Dtype::i32));
-  // q waits behind k and v in the wide buffer's rows of the other width: narrow[1] is still free.
+  // Attention reads q here and writes over the normed rows, which nobody needs any more.
   const Tensor q = s.act_rows(s.narrow[1], c.dim);
   linear(s.on, {.x = h, .w = &w.q, .out = q, .rows = asking});
   s.count(asking, d2);
