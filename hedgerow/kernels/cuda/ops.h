@@ -71,4 +71,15 @@ cudaError_t global_half(cudaStream_t stream, const GlobalHalfArgs& args);
 cudaError_t merge(cudaStream_t stream, const MergeArgs& args);
 cudaError_t match(cudaStream_t stream, const MatchArgs& args);
 
+// Rate of the matrix units on operands in shared memory and registers, random values, all multiprocessors at once; of
+// plain multiply-adds for f32. 0 where no such loop is known. Takes about 5 ms and waits.
+cudaError_t peak_flops(cudaStream_t stream, Dtype dtype, double* flops);
+
+// pairs and kept_offsets are device arrays.
+cudaError_t lead_rows(cudaStream_t stream, const LeadRowsArgs& args);
+cudaError_t key_bias(cudaStream_t stream, const KeyBiasArgs& args);
+cudaError_t tome_roles(cudaStream_t stream, const TomeRolesArgs& args);
+cudaError_t tome_order(cudaStream_t stream, const TomeOrderArgs& args);
+cudaError_t survivor_roles(cudaStream_t stream, const SurvivorRolesArgs& args);
+
 }  // namespace hedgerow::cuda
