@@ -110,7 +110,7 @@ __device__ __forceinline__ uint32_t in_block(uint32_t address, uint32_t rank) {
 }
 // Arrives at a barrier of any block of the cluster, given by in_block().
 __device__ __forceinline__ void barrier_arrive_there(uint32_t bar) {
-  asm volatile("mbarrier.arrive.release.cluster.shared::cluster.b64 _, [%0];" ::"r"(bar) : "memory");
+  asm volatile("mbarrier.arrive.shared::cluster.b64 _, [%0];" ::"r"(bar) : "memory");
 }
 __device__ __forceinline__ float4 load_shared_cluster(uint32_t address) {
   float4 v;

@@ -26,10 +26,10 @@ struct PingPongShape {
   static constexpr int kStepK = 64, kThreads = 3 * 128;  // the third warpgroup feeds
   static constexpr int kXHalf = 64 * kStepK * 2, kWHalf = N / 2 * kStepK * 2, kStage = 2 * (kXHalf + kWHalf);
   static constexpr int kChunk = 64 * 128, kChunks = 4;  // per warpgroup, on their way in or out
-  static constexpr int kOutlet = kChunks * kChunk;
-  static constexpr size_t kShared =
-      static_cast<size_t>(STAGES) * kStage + 2 * kOutlet + 2 * N * 4 + (2 * STAGES + 2 * kChunks + 2) * 8;
-  static_assert(kShared <= 227 * 1024 && kWHalf % 1024 == 0);
+  static constexpr int kBias = kChunks * kChunk, kReady = kBias + N * 4, kTurns = kReady + kChunks * 8;
+  static constexpr int kOutlet = kBias + 1024;
+  static constexpr size_t kShared = static_cast<size_t>(STAGES) * kStage + 2 * kOutlet + (2 * STAGES + 2) * 8;
+  static_assert(kShared <= 227 * 1024 && kWHalf % 1024 == 0 && kTurns + 32 <= kOutlet);
 };
 
 // How many of the tiles are two units high: all, or so many that every team ends on a tile of one unit, if
@@ -66,6 +66,15 @@ __device__ __forceinline__ Turns turns_of(int rows, int n, int tile_n, Share sha
   return t;
 }
 
+__device__ __forceinline__ float2 load_shared_pair(uint32_t at) {
+  float2 v;
+  asm volatile("ld.shared.v2.f32 {%0,%1}, [%2];" : "=f"(v.x), "=f"(v.y) : "r"(at) : "memory");
+  return v;
+}
+__device__ __forceinline__ void store_shared_pair(uint32_t at, float2 v) {
+  asm volatile("st.shared.v2.f32 [%0], {%1,%2};" ::"r"(at), "f"(v.x), "f"(v.y) : "memory");
+}
+
 // One warpgroup's way out: E is the type of `out` and of the residual.
 template <class T, class E, int ACTIVATION, int N, class Shape>
 struct Outlet {
@@ -73,15 +82,15 @@ struct Outlet {
   const CUtensorMap* out_map;
   const CUtensorMap* residual_map;
   const LinearParams& p;
-  unsigned char* place;
-  const float* bias;
-  uint32_t at_place, at_ready;
+  uint32_t at;  // chunks, bias, barriers
   int group, rows;
 
+  __device__ __forceinline__ uint32_t ready(int c) const {
+    return at + Shape::kReady + c % Shape::kChunks * 8;
+  }
   __device__ __forceinline__ void fetch(int c, int row, int col) const {
-    const int b = c % Shape::kChunks;
-    barrier_expect(at_ready + b * 8, Shape::kChunk);
-    tile_load_2d(at_place + b * Shape::kChunk, residual_map, at_ready + b * 8, col + c % kAcross * kCols,
+    barrier_expect(ready(c), Shape::kChunk);
+    tile_load_2d(at + c % Shape::kChunks * Shape::kChunk, residual_map, ready(c), col + c % kAcross * kCols,
                  row + c / kAcross * 64);
   }
   // The residual's first chunks, once the tile before has left.
@@ -94,45 +103,71 @@ struct Outlet {
   template <int kFirst>
   __device__ __forceinline__ void finish(const float (&sums)[N / 2], int row, int col, int count,
                                          uint32_t& parity) const {
-    const int t = threadIdx.x & 127, lane = t & 31, r = (t >> 5) * 16 + (lane >> 2), pair = (lane & 3) * 2;
-    const int live = rows - row - kFirst / kAcross * 64;
+    constexpr int kBelow = kFirst / kAcross * 64;
+    const int t = threadIdx.x & 127, lane = t & 31, pair = (lane & 3) * 2;
+    const uint32_t at_bias = at + Shape::kBias + pair * 4;
+    // Of columns 0 to 15 in this thread's chunk; those 16 i further on are at place ^ i * 32 (or, f32, 64).
+    const uint32_t place =
+        at + (sizeof(E) == 4 ? swizzled<8>((t >> 5) * 16 + (lane >> 2), pair >> 2) + (pair & 2) * 4
+                             : swizzled<8>((t >> 5) * 16 + (lane & 15), lane >> 4));
+    const int live = rows - row - kBelow;
 #pragma unroll
     for (int j = 0; j < kAcross; ++j) {
-      const int c = kFirst + j, b = c % Shape::kChunks;
-      unsigned char* const chunk = place + b * Shape::kChunk;
+      const int c = kFirst + j;
+      const uint32_t chunk = c % Shape::kChunks * Shape::kChunk;
       if (p.residual) {
-        barrier_wait(at_ready + b * 8, (parity >> b) & 1);
-        parity ^= 1u << b;
+        barrier_wait(ready(c), parity >> c % Shape::kChunks & 1);
+        parity ^= 1u << c % Shape::kChunks;
       }
+      // What the next columns need is read before these are stored: it would wait for them.
+      constexpr int kAhead = ACTIVATION == 0 ? 2 : 1;
+      float2 add[kAhead][2];
+      uint32_t was[kAhead][4] = {};
+      auto ask = [&](int i) {
+        if (i >= kCols / 16) return;
+        add[i % kAhead][0] = load_shared_pair(at_bias + (j * kCols + i * 16) * 4);
+        add[i % kAhead][1] = load_shared_pair(at_bias + (j * kCols + i * 16 + 8) * 4);
+        if (sizeof(E) == 2 && p.residual) load_matrices(was[i % kAhead], (place ^ i * 32) + chunk);
+      };
 #pragma unroll
-      for (int i = 0; i < kCols / 8; ++i) {
-        const float* const a = sums + (j * (kCols / 8) + i) * 4;
-        const float2 add = *reinterpret_cast<const float2*>(bias + j * kCols + i * 8 + pair);
-        float2 low = {activated<ACTIVATION>(a[0] + add.x), activated<ACTIVATION>(a[1] + add.y)};
-        float2 high = {activated<ACTIVATION>(a[2] + add.x), activated<ACTIVATION>(a[3] + add.y)};
+      for (int i = 0; i < kAhead; ++i) ask(i);
+#pragma unroll
+      for (int i = 0; i < kCols / 16; ++i) {
+        float y[8];  // of rows r, r + 8, r, r + 8: two neighbours each
+#pragma unroll
+        for (int h = 0; h < 8; ++h)
+          y[h] = sums[(j * (kCols / 16) + i) * 8 + h] +
+                 (h % 2 ? add[i % kAhead][h / 4].y : add[i % kAhead][h / 4].x);
+        activate_all<ACTIVATION>(y);
         if constexpr (sizeof(E) == 4) {
-          float2* const to =
-              reinterpret_cast<float2*>(chunk + swizzled<8>(r, i * 2 + (pair >> 2)) + (pair & 2) * 4);
-          if (p.residual) {
-            const float2 was_low = to[0], was_high = to[128];
-            low.x += was_low.x, low.y += was_low.y, high.x += was_high.x, high.y += was_high.y;
+          ask(i + kAhead);
+#pragma unroll
+          for (int h = 0; h < 4; ++h) {
+            const uint32_t to = (place ^ (i * 64 + h / 2 * 32)) + chunk + h % 2 * 1024;
+            if (p.residual) {
+              const float2 old = load_shared_pair(to);
+              y[2 * h] += old.x, y[2 * h + 1] += old.y;
+            }
+            store_shared_pair(to, {y[2 * h], y[2 * h + 1]});
           }
-          to[0] = low, to[128] = high;
         } else {
-          uint32_t* const to = reinterpret_cast<uint32_t*>(chunk + swizzled<8>(r, i) + pair * 2);
           if (p.residual) {
-            const float2 was_low = unpack2<T>(to[0]), was_high = unpack2<T>(to[256]);
-            low.x += was_low.x, low.y += was_low.y, high.x += was_high.x, high.y += was_high.y;
+#pragma unroll
+            for (int h = 0; h < 4; ++h) {
+              const float2 old = unpack2<T>(was[i % kAhead][h]);
+              y[2 * h] += old.x, y[2 * h + 1] += old.y;
+            }
           }
-          to[0] = pack2<T>(low.x, low.y), to[256] = pack2<T>(high.x, high.y);
+          ask(i + kAhead);
+          store_matrices((place ^ i * 32) + chunk, pack2<T>(y[0], y[1]), pack2<T>(y[2], y[3]),
+                         pack2<T>(y[4], y[5]), pack2<T>(y[6], y[7]));
         }
       }
       fence_shared_for_async();
       warpgroup_sync(1 + group);
       const int chunk_col = col + j * kCols;
       if (t == 0) {
-        if (live >= 64)
-          tile_store_2d(out_map, at_place + b * Shape::kChunk, chunk_col, row + kFirst / kAcross * 64);
+        if (live >= 64) tile_store_2d(out_map, at + chunk, chunk_col, row + kBelow);
         stores_commit();
         // Two stores may be on their way: the place of the next chunk but one is free when all meet again.
         stores_wait_read<2>();
@@ -140,11 +175,11 @@ struct Outlet {
       }
       if (live > 0 && live < 64) {
         const int piece_col = chunk_col + (t & 7) * (16 / static_cast<int>(sizeof(E)));
-        for (int i = t >> 3; i < live; i += 16) {
-          if (piece_col >= p.n) break;
-          *reinterpret_cast<int4*>(static_cast<E*>(p.out) +
-                                   static_cast<int64_t>(row + kFirst / kAcross * 64 + i) * p.out_row +
-                                   piece_col) = *reinterpret_cast<const int4*>(chunk + swizzled<8>(i, t & 7));
+#pragma unroll 1
+        for (int i = t >> 3; i < live && piece_col < p.n; i += 16) {
+          const float4 v = load_shared_cluster(at + chunk + swizzled<8>(i, t & 7));
+          *reinterpret_cast<float4*>(static_cast<E*>(p.out) +
+                                     static_cast<int64_t>(row + kBelow + i) * p.out_row + piece_col) = v;
         }
       }
     }
@@ -160,11 +195,9 @@ __global__ void __launch_bounds__(PingPongShape<N, STAGES>::kThreads, 1)
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
   using Shape = PingPongShape<N, STAGES>;
   extern __shared__ __align__(1024) unsigned char memory[];
-  constexpr int kOutlets = STAGES * Shape::kStage, kBias = kOutlets + 2 * Shape::kOutlet,
-                kBarriers = kBias + 2 * N * 4;
-  const uint32_t at_stage = shared_address(memory), at_full = at_stage + kBarriers,
-                 at_empty = at_full + STAGES * 8, at_ready = at_empty + STAGES * 8,
-                 at_turn = at_ready + 2 * Shape::kChunks * 8;
+  const uint32_t at_stage = shared_address(memory), at_outlet = at_stage + STAGES * Shape::kStage;
+  const uint32_t at_full = at_outlet + 2 * Shape::kOutlet, at_empty = at_full + STAGES * 8,
+                 at_turn = at_empty + STAGES * 8;
   const int warp = threadIdx.x >> 5, lane = threadIdx.x & 31;
   const int ranks = share == Share::none ? 1 : 2, rank = share == Share::none ? 0 : cluster_rank();
   const int team = blockIdx.x / ranks, teams = gridDim.x / ranks;
@@ -174,8 +207,12 @@ __global__ void __launch_bounds__(PingPongShape<N, STAGES>::kThreads, 1)
     if (at_stage & 1023) __trap();
     for (int i = 0; i < STAGES; ++i)
       barrier_init(at_full + i * 8, 1), barrier_init(at_empty + i * 8, 4 * ranks);
-    for (int i = 0; i < 2 * Shape::kChunks; ++i) barrier_init(at_ready + i * 8, 1);
-    for (int i = 0; i < 2; ++i) barrier_init(at_turn + i * 8, 4);
+    for (int g = 0; g < 2; ++g) {
+      barrier_init(at_turn + g * 8, 4);
+      for (int i = 0; i < Shape::kChunks; ++i) {
+        barrier_init(at_outlet + g * Shape::kOutlet + Shape::kReady + i * 8, 1);
+      }
+    }
     barrier_init_done();
   }
   if (ranks > 1) cluster_sync();
@@ -239,21 +276,21 @@ __global__ void __launch_bounds__(PingPongShape<N, STAGES>::kThreads, 1)
     registers_up<240>();
     wait_for_previous();
     const int group = warp >> 2, t = threadIdx.x & 127, rows = *p.rows;
-    const Turns turns = turns_of(rows, p.n, N, share, rank, teams);
-    float* const bias = reinterpret_cast<float*>(memory + kBias) + group * N;
-    const Outlet<T, T, ACTIVATION, N, Shape> narrow{&out_map,
-                                                    &residual_map,
-                                                    p,
-                                                    memory + kOutlets + group * Shape::kOutlet,
-                                                    bias,
-                                                    at_stage + kOutlets + group * Shape::kOutlet,
-                                                    at_ready + group * Shape::kChunks * 8,
-                                                    group,
-                                                    rows};
-    const Outlet<T, float, ACTIVATION, N, Shape> wide{
-        &out_map, &residual_map, p, narrow.place, bias, narrow.at_place, narrow.at_ready, group, rows};
+    // Looked up at every turn: between them no register is left for it.
+    volatile Turns* const turns = reinterpret_cast<volatile Turns*>(memory + STAGES * Shape::kStage +
+                                                                    group * Shape::kOutlet + Shape::kTurns);
+    if (t == 0) {
+      const Turns found = turns_of(rows, p.n, N, share, rank, teams);
+      turns->columns = found.columns, turns->unit = found.unit, turns->high = found.high;
+      turns->tiles = found.tiles, turns->rank_row = found.rank_row, turns->rank_col = found.rank_col;
+    }
+    warpgroup_sync(1 + group);
+    const Outlet<T, T, ACTIVATION, N, Shape> narrow{
+        &out_map, &residual_map, p, at_outlet + group * Shape::kOutlet, group, rows};
+    const Outlet<T, float, ACTIVATION, N, Shape> wide{&out_map, &residual_map, p, narrow.at, group, rows};
+    float* const bias =
+        reinterpret_cast<float*>(memory + STAGES * Shape::kStage + group * Shape::kOutlet + Shape::kBias);
     const uint32_t peer_empty = in_block(at_empty, rank ^ (ranks - 1));
-    float sums[2][N / 2];
     uint32_t parity = 0;
     int slot = 0, round = 0;
     auto release = [&](int done) {
@@ -261,7 +298,7 @@ __global__ void __launch_bounds__(PingPongShape<N, STAGES>::kThreads, 1)
       if (lane == 1 && ranks > 1) barrier_arrive_there(peer_empty + done * 8);
     };
     int turn = 0;
-    auto products = [&](auto high) {
+    auto products = [&](float(&sums)[2][N / 2], auto high) {
       if (turn > 0) barrier_wait(at_turn + group * 8, (turn - 1) >> 1 & 1);
       int before = 0;
 #pragma unroll 1
@@ -272,9 +309,9 @@ __global__ void __launch_bounds__(PingPongShape<N, STAGES>::kThreads, 1)
         products_fence();
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
-          product_shared<T, N>(sums[0], x + i * 2, w + i * 2, (s | i) != 0);
+          product_shared<T, N>(sums[0], x + i * 2, w + i * 2, 1);
           if constexpr (decltype(high)::value)
-            product_shared<T, N>(sums[1], x + (Shape::kXHalf >> 4) + i * 2, w + i * 2, (s | i) != 0);
+            product_shared<T, N>(sums[1], x + (Shape::kXHalf >> 4) + i * 2, w + i * 2, 1);
         }
         products_commit();
         if (s == steps - 1 && lane == 0) barrier_arrive(at_turn + (group ^ 1) * 8);
@@ -289,13 +326,15 @@ __global__ void __launch_bounds__(PingPongShape<N, STAGES>::kThreads, 1)
       release(before);
     };
 
-    for (int tile = team; tile < turns.tiles; tile += teams, ++turn) {
+    for (; team + turn * teams < turns->tiles; ++turn) {
       if ((turn & 1) != group) {  // the other's turn; its tiles pass by in the ring
         slot += steps;
         round += slot / STAGES, slot %= STAGES;
         continue;
       }
-      const Turns::Tile at = turns.at(tile);
+      const Turns now{turns->columns, turns->unit,     turns->high,
+                      turns->tiles,   turns->rank_row, turns->rank_col};
+      const Turns::Tile at = now.at(team + turn * teams);
       const int col = at.col * N;
       warpgroup_sync(1 + group);  // the last tile has left the bias and the chunks
       if (t == 0 && p.residual) {
@@ -306,10 +345,15 @@ __global__ void __launch_bounds__(PingPongShape<N, STAGES>::kThreads, 1)
       }
 #pragma unroll
       for (int c = t; c < N; c += 128) bias[c] = col + c < p.n ? __ldg(p.bias + col + c) : 0.0f;
+      // Cleared here rather than by the first product: that would read them, and so keep all of them alive
+      // where a tile's last steps need registers.
+      float sums[2][N / 2];
+#pragma unroll
+      for (int i = 0; i < N / 2; ++i) sums[0][i] = sums[1][i] = 0.0f;
       if (at.high)
-        products(std::true_type{});
+        products(sums, std::true_type{});
       else
-        products(std::false_type{});
+        products(sums, std::false_type{});
       if (t == 0) stores_wait_read<0>();
       warpgroup_sync(1 + group);
       const int halves = at.high ? 2 : 1;
