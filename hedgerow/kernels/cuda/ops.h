@@ -29,7 +29,8 @@ cudaError_t attention(cudaStream_t stream, const AttentionArgs& args,
 
 // How a product is cut up; `automatic` chooses by capacity and shape. alone_N: 128 rows x N columns per
 // block; split_*: a cluster of `split` blocks (1, 2, 4 or 8) shares a tile, each with its part of k; mma:
-// without Hopper's instructions; staged_192: alone_192 with the residual fetched ahead (all of one dtype).
+// without Hopper's instructions; staged_192: alone_192 with the residual fetched ahead (all of one dtype);
+// pingpong_N: 128 rows x N columns per warpgroup, two of them in turns.
 enum class LinearTile : uint8_t {
   automatic,
   plain,
@@ -39,11 +40,16 @@ enum class LinearTile : uint8_t {
   split_128x64,
   split_128x128,
   mma,
-  staged_192
+  staged_192,
+  pingpong_192,
+  pingpong_128
 };
+// What the two blocks of a cluster fetch for each other (pingpong_N).
+enum class Share : uint8_t { none, weights, rows };
 struct LinearPlan {
   LinearTile tile = LinearTile::automatic;
   int split = 1;
+  Share share = Share::none;
 };
 // The residual may be f32 or the dtype of x; so may `out`.
 cudaError_t linear(cudaStream_t stream, const LinearArgs& args, LinearPlan plan = {});
