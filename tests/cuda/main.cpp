@@ -14,7 +14,8 @@ int main(int argc, char** argv) {
     const char* name;
     void (*run)();
   } parts[] = {{"attention", test_attention}, {"linear", test_linear}, {"rows", test_rows},
-               {"select", test_select},       {"merge", test_merge},   {"graph", test_graph}};
+               {"select", test_select},       {"merge", test_merge},   {"graph", test_graph},
+               {"roles", test_roles},         {"vit", test_vit},       {"vit_graphs", test_vit_graphs}};
   for (const auto& part : parts) {
     bool wanted = argc == 1;
     for (int i = 1; i < argc; ++i) wanted = wanted || !std::strcmp(argv[i], part.name);

@@ -53,7 +53,7 @@ struct LinearPlan {
 };
 // The residual may be f32 or the dtype of x; so may `out`.
 cudaError_t linear(cudaStream_t stream, const LinearArgs& args, LinearPlan plan = {});
-LinearPlan linear_plan(int row_capacity, int n, int k, bool residual);
+LinearPlan linear_plan(int rows, int n, int k, bool residual);
 
 // Weights for linear(): row-major in `dtype`, the bias padded with zeros. Throws Error when memory is out.
 PackedLinear pack_linear(const float* w, const float* bias, int n, int k, Dtype dtype);
