@@ -32,21 +32,6 @@ struct PingPongShape {
   static_assert(kShared <= 227 * 1024 && kWHalf % 1024 == 0 && kTurns + 32 <= kOutlet);
 };
 
-// How many rows of tiles are two units high: as many as leave every team one tile of a unit at its end, or two.
-// That fills the last wave, and what nobody overlaps is the end of a low tile. Tiles go round robin, high first.
-__host__ __device__ inline int high_tiles(int units, int columns, int teams) {
-  const auto up = [](int a, int b) { return (a + b - 1) / b; };
-  const auto last = [&](int high) { return up(high * columns, teams) + up((units - high) * columns, teams); };
-  const int rounds = (up(units * columns, teams) - 1) / 2;
-  int best = units / 2, least = last(best) + 1;
-#pragma unroll
-  for (int fewer = 0; fewer < 3; ++fewer) {  // the next may leave no remainder where the first does
-    const int high = rounds - fewer < 0 ? 0 : (rounds - fewer) * teams / columns;
-    if (high < units / 2 && last(high) < least) best = high, least = last(high);
-  }
-  return best;
-}
-
 // Which outputs a block computes in each of its turns.
 struct Turns {
   int columns, unit, high, tiles;  // in cluster tiles; `unit` rows of the lower kind; `high` rows of tiles
