@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Every CUDA op against its definition in double. Returns 77, which ctest shows as skipped, where no GPU is.
+//   cuda_test [a part: attention, linear, rows, select, merge, graph]
 #include "tests/cuda/twin.h"
 
-int main() {
+int main(int argc, char** argv) {
   using namespace hedgerow::cuda::test;
   int count = 0;
   if (cudaGetDeviceCount(&count) != cudaSuccess || count == 0) {
@@ -15,6 +16,7 @@ int main() {
   } parts[] = {{"attention", test_attention}, {"linear", test_linear}, {"rows", test_rows},
                {"select", test_select},       {"merge", test_merge},   {"graph", test_graph}};
   for (const auto& part : parts) {
+    if (argc > 1 && std::strcmp(argv[1], part.name) != 0) continue;
     const Tally before = tally;
     part.run();
     std::printf("%-10s %5d checks, %d failed\n", part.name, tally.checks - before.checks,

@@ -7,6 +7,7 @@
 #include <cuda_runtime.h>
 
 #include <cstdint>
+#include <cstdlib>
 #include <utility>
 
 #include "hedgerow/core/tensor.h"
@@ -35,6 +36,11 @@ cudaError_t launch(cudaStream_t stream, const Shape& shape, Args&&... args) {
         cudaFuncSetAttribute(kKernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(kMost));
     if (raised != cudaSuccess) return raised;
   }
+  static const bool carved = [] {  // DEV
+    const char* const e = getenv("HEDGEROW_CARVEOUT");
+    return e && cudaFuncSetAttribute(kKernel, cudaFuncAttributePreferredSharedMemoryCarveout, atoi(e)) == cudaSuccess;
+  }();
+  (void)carved;
   cudaLaunchAttribute attributes[2] = {};
   cudaLaunchConfig_t config = {};
   config.gridDim = shape.grid;

@@ -5,6 +5,7 @@
 
 #include "hedgerow/kernels/cuda/launch.h"
 #include "hedgerow/kernels/cuda/linear_plain.cuh"
+#include "hedgerow/kernels/cuda/linear_small_queue.h"
 #include "hedgerow/kernels/cuda/memory.h"
 #include "hedgerow/kernels/cuda/ops.h"
 
@@ -53,9 +54,41 @@ constexpr TileCost kCosts[] = {
     {LinearTile::split_128x128, 8, 128, 128, 1, -1.59f, 5.85f, 0.45f, 0.44f},
 };
 
+// A guess at the time of a small tile; the best of them.
+LinearPlan small_plan(int row_capacity, int n, int k, bool normed) {
+  const int steps = (k + 63) / 64;
+  LinearPlan best{LinearTile::small, 1, 8};
+  float least = 0;
+  for (int rows : {8, 16, 32, 64}) {
+    if (normed && k > 384 && rows > 32) break;
+    for (int split : {1, 2, 4, 8}) {
+      if (split > 1 && (normed || steps < 2 * split || split > rows / 4)) break;
+      const int blocks = (row_capacity + rows - 1) / rows * ((n + 63) / 64) * split;
+      const float waves = static_cast<float>((blocks + 131) / 132), own = static_cast<float>(steps) / split;
+      const float us =
+          1.0f + (split > 1 ? 0.5f : 0.0f) +
+          waves * (0.3f + own * (0.045f + 0.0012f * rows) + (normed ? own * rows * 0.002f : 0.0f));
+      if (least == 0 || us < least) least = us, best.rows = rows, best.split = split;
+    }
+  }
+  return best;
+}
+
+cudaError_t queue_small(cudaStream_t stream, const LinearArgs& a, const LinearPlan& plan) {
+  const bool f16 = a.w->dtype == Dtype::f16;
+  if (a.norm_gamma)
+    return f16 ? linear_small_norm_f16(stream, a, plan) : linear_small_norm_bf16(stream, a, plan);
+  return f16 ? linear_small_f16(stream, a, plan) : linear_small_bf16(stream, a, plan);
+}
+
 }  // namespace
 
+bool fuses_norm(int row_capacity, int n, int k) {
+  return device().hopper() && row_capacity <= 1600 && n % 8 == 0 && k % 8 == 0 && k <= 768;
+}
+
 LinearPlan linear_plan(int row_capacity, int n, int k, bool residual) {
+  if (row_capacity <= 256 && !getenv("HEDGEROW_OLD")) return small_plan(row_capacity, n, k, false);  // DEV
   const auto up = [](int64_t a, int64_t b) { return (a + b - 1) / b; };
   const int64_t steps = up(k, 64), processors = std::max(1, device().multiprocessors);
   LinearPlan best{LinearTile::alone_128, 1};
@@ -81,19 +114,33 @@ cudaError_t linear(cudaStream_t stream, const LinearArgs& a, LinearPlan plan) {
   p.out = a.out.data, p.out_row = a.out.strides[0], p.out_f32 = a.out.dtype == Dtype::f32;
   p.n = a.w->n, p.k = a.w->k;
   if (a.rows.row_capacity == 0) return cudaSuccess;
+  const bool aligned_well = p.n % 8 == 0 && p.k % 8 == 0 && aligned(a.x, 16) && aligned(a.out, 16) &&
+                            (!a.residual || aligned(a.residual, 16));
+  if (a.norm_gamma || a.index) {
+    if (a.w->dtype != Dtype::f32 && aligned_well && device().hopper()) {
+      if (plan.tile != LinearTile::small)
+        plan = small_plan(a.rows.row_capacity, p.n, p.k, static_cast<bool>(a.norm_gamma));
+      const cudaError_t e = queue_small(stream, a, plan);
+      if (e != cudaErrorNotSupported) return e;
+    }
+    return linear_norm_any(stream, a);
+  }
   if (a.w->dtype == Dtype::f32) {
     return a.act == Activation::none       ? linear_f32<0>(stream, a, p)
            : a.act == Activation::gelu_erf ? linear_f32<1>(stream, a, p)
                                            : linear_f32<2>(stream, a, p);
   }
-  const bool aligned_well = p.n % 8 == 0 && p.k % 8 == 0 && aligned(a.x, 16) && aligned(a.out, 16) &&
-                            (!a.residual || aligned(a.residual, 16));
   if (!aligned_well) {
     plan.tile = LinearTile::plain;
   } else if (!device().hopper() && plan.tile != LinearTile::plain) {
     plan.tile = LinearTile::mma;
   } else if (plan.tile == LinearTile::automatic) {
     plan = linear_plan(a.rows.row_capacity, p.n, p.k, p.residual != nullptr);
+  }
+  if (plan.tile == LinearTile::small) {
+    const cudaError_t e = queue_small(stream, a, plan);
+    if (e != cudaErrorNotSupported) return e;
+    plan = {LinearTile::mma};
   }
   return a.w->dtype == Dtype::f16 ? linear_f16(stream, a, p, plan) : linear_bf16(stream, a, p, plan);
 }

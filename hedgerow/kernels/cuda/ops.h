@@ -39,14 +39,19 @@ enum class LinearTile : uint8_t {
   split_128x64,
   split_128x128,
   mma,
-  staged_192
+  staged_192,
+  small
 };
 struct LinearPlan {
   LinearTile tile = LinearTile::automatic;
   int split = 1;
+  // Of a small tile: rows (8, 16, 32, 64, 104 or 128), 64 outputs per group, rows brought by the threads.
+  int rows = 0, groups = 1;
+  bool copied = false;
 };
-// The residual may be f32 or the dtype of x; so may `out`.
+// The residual may be f32 or the dtype of x; so may `out`. A norm or an index is fused for any shape.
 cudaError_t linear(cudaStream_t stream, const LinearArgs& args, LinearPlan plan = {});
+bool fuses_norm(int row_capacity, int n, int k);
 LinearPlan linear_plan(int row_capacity, int n, int k, bool residual);
 
 // Weights for linear(): row-major in `dtype`, the bias padded with zeros. Throws Error when memory is out.

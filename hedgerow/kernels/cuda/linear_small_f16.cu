@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+// Small products of f16 rows and weights.
+#include "hedgerow/kernels/cuda/linear_small_queue.cuh"
+
+namespace hedgerow::cuda {
+
+cudaError_t linear_small_f16(cudaStream_t stream, const LinearArgs& a, const LinearPlan& plan) {
+  return plan.copied || a.index ? queue_small<f16, Source::copied>(stream, a, plan)
+                                : queue_small<f16, Source::fetched>(stream, a, plan);
+}
+
+}  // namespace hedgerow::cuda
