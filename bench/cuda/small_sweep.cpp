@@ -28,7 +28,7 @@ std::string name_of(const LinearPlan& p) {
   if (p.tile != LinearTile::small)
     return "old" + std::to_string(static_cast<int>(p.tile)) + "/" + std::to_string(p.split);
   return std::to_string(p.rows) + "x" + std::to_string(64 * p.groups) + "/" + std::to_string(p.split) +
-         (p.copied ? "c" : "");
+         (p.down * p.across > 1 ? "s" + std::to_string(p.down) + std::to_string(p.across) : "");
 }
 
 std::vector<LinearPlan> plans_for(const Product& product, int rows) {
@@ -36,24 +36,22 @@ std::vector<LinearPlan> plans_for(const Product& product, int rows) {
   const int steps = (product.k + 63) / 64;
   for (int height : {8, 16, 32, 64, 104, 128}) {
     for (int groups : {1, 2}) {
-      if (groups == 2 ? height < 64 : height == 128) continue;
-      if (product.norm && (height > 64 || (height == 64 && product.k > 384))) continue;
+      if (height == 128 && groups == 1) continue;
+      if (groups == 2 && height < (product.norm ? 32 : 64)) continue;
+      if (product.norm && (height > 64 || (height * groups >= 64 && product.k > 384))) continue;
+      const int row_tiles = (rows + height - 1) / height,
+                columns = (product.n + 64 * groups - 1) / (64 * groups);
       for (int split : {1, 2, 4, 8}) {
-        const int blocks =
-            (rows + height - 1) / height * ((product.n + 64 * groups - 1) / (64 * groups)) * split;
+        const int blocks = row_tiles * columns * split;
         if (split > 1 && (product.norm || steps < 2 * split || split > height / 4)) continue;
-        if (blocks > 600 || (blocks > 300 && split > 1)) continue;
-        plans.push_back({LinearTile::small, split, height, groups, false});
-        const bool fits = (steps + split - 1) / split * height * 128 <= 100 * 1024;
-        if (!product.norm && groups == 1 && height <= 64 && fits)
-          plans.push_back({LinearTile::small, split, height, 1, true});
-      }
-    }
-  }
-  if (!product.norm) {
-    for (LinearTile tile : {LinearTile::split_64x64, LinearTile::split_128x64, LinearTile::split_128x128}) {
-      for (int split : {1, 2, 4, 8}) {
-        if (split == 1 || (steps >= 2 * split && rows < 1000)) plans.push_back({tile, split});
+        if (blocks > 400 || (blocks > 200 && split > 1) || (blocks < 20 && rows > 8)) continue;
+        for (int down : {1, 2, 4}) {
+          for (int across : {1, 2}) {
+            if (split * down * across > 8 || (down > 1 && row_tiles < down)) continue;
+            if (across > 1 && (product.norm || height % 16 != 0)) continue;
+            plans.push_back({LinearTile::small, split, height, groups, down, across});
+          }
+        }
       }
     }
   }
@@ -123,7 +121,7 @@ int main(int argc, char** argv) {
             }
             return cudaSuccess;
           };
-          return bench::time_graph(stream, queue, 5).device_us / kCalls;
+          return bench::time_graph(stream, queue, 3).device_us / kCalls;
         };
         std::printf("{\"op\":\"small\",\"dim\":%d,\"rows\":%d,\"product\":\"%s\",\"us\":%.2f", dim, rows,
                     product.name, timed({}, false));

@@ -26,7 +26,8 @@ constexpr const char* kTiles[] = {"automatic",    "plain",         "alone 192", 
 std::string name_of(const LinearPlan& plan) {
   std::string name = kTiles[static_cast<int>(plan.tile)];
   if (plan.rows) name += " " + std::to_string(plan.rows) + "x" + std::to_string(64 * plan.groups);
-  return name + "/" + std::to_string(plan.split) + (plan.copied ? " copied" : "");
+  return name + "/" + std::to_string(plan.split) + " shared " + std::to_string(plan.down) + "x" +
+         std::to_string(plan.across);
 }
 
 // The first value that is off, for whoever looks for the reason.
@@ -117,14 +118,20 @@ void small_tiles() {
     for (int groups : {1, 2}) {
       if (groups == 2 ? rows < 64 : rows == 128) continue;
       for (int split : {1, 2, 4, 8}) {
-        plans.push_back({LinearTile::small, split, rows, groups, false});
-        if (rows <= 64 && groups == 1) plans.push_back({LinearTile::small, split, rows, groups, true});
+        for (int down : {1, 2, 4}) {
+          for (int across : {1, 2}) {
+            if (split * down * across <= 8)
+              plans.push_back({LinearTile::small, split, rows, groups, down, across});
+          }
+        }
       }
     }
   }
   std::vector<LinearPlan> normed = {{}};
-  for (int rows : {8, 16, 32, 64}) normed.push_back({LinearTile::small, 1, rows, 1, false});
-  normed.push_back({LinearTile::small, 1, 64, 2, false});
+  for (int down : {1, 2, 4}) {
+    for (int rows : {8, 16, 32, 64}) normed.push_back({LinearTile::small, 1, rows, 1, down});
+    for (int rows : {32, 64}) normed.push_back({LinearTile::small, 1, rows, 2, down});
+  }
   auto title = [](const Case& c) {
     return "small " + std::string(hedgerow::name_of(c.dtype)) + " " + std::to_string(c.rows) + " rows n " +
            std::to_string(c.n) + " k " + std::to_string(c.k) + " from " +
@@ -157,8 +164,8 @@ void small_tiles() {
     run(c, title(c));
     const struct {
       int rows, n, k;
-    } norms[] = {{1, 576, 192},  {0, 64, 192}, {63, 200, 200}, {65, 136, 384}, {99, 768, 768},
-                 {197, 64, 392}, {64, 96, 72}, {20, 100, 33},  {9, 64, 1024}};
+    } norms[] = {{1, 576, 192},  {0, 64, 192}, {63, 200, 192},  {65, 136, 384}, {99, 768, 768},
+                 {197, 64, 392}, {64, 96, 72}, {197, 320, 384}, {20, 100, 33},  {9, 64, 1024}};
     for (const auto& s : norms) {
       for (int variant = 0; variant < 3; ++variant, ++turn) {
         Case n{dtype,

@@ -16,7 +16,8 @@ cudaError_t linear_bf16(cudaStream_t, const LinearArgs&, const LinearParams&, Li
 
 namespace {
 
-constexpr int kPanel = 256;  // no tile is wider
+constexpr int kMostSmall = 2000;  // rows that small tiles were timed with
+constexpr int kPanel = 256;       // no tile is wider
 
 template <int ACTIVATION>
 cudaError_t linear_f32(cudaStream_t stream, const LinearArgs& a, const LinearParams& p) {
@@ -54,26 +55,6 @@ constexpr TileCost kCosts[] = {
     {LinearTile::split_128x128, 8, 128, 128, 1, -1.59f, 5.85f, 0.45f, 0.44f},
 };
 
-// A guess at the time of a small tile; the best of them.
-LinearPlan small_plan(int row_capacity, int n, int k, bool normed) {
-  const int steps = (k + 63) / 64;
-  LinearPlan best{LinearTile::small, 1, 8};
-  float least = 0;
-  for (int rows : {8, 16, 32, 64}) {
-    if (normed && k > 384 && rows > 32) break;
-    for (int split : {1, 2, 4, 8}) {
-      if (split > 1 && (normed || steps < 2 * split || split > rows / 4)) break;
-      const int blocks = (row_capacity + rows - 1) / rows * ((n + 63) / 64) * split;
-      const float waves = static_cast<float>((blocks + 131) / 132), own = static_cast<float>(steps) / split;
-      const float us =
-          1.0f + (split > 1 ? 0.5f : 0.0f) +
-          waves * (0.3f + own * (0.045f + 0.0012f * rows) + (normed ? own * rows * 0.002f : 0.0f));
-      if (least == 0 || us < least) least = us, best.rows = rows, best.split = split;
-    }
-  }
-  return best;
-}
-
 cudaError_t queue_small(cudaStream_t stream, const LinearArgs& a, const LinearPlan& plan) {
   const bool f16 = a.w->dtype == Dtype::f16;
   if (a.norm_gamma)
@@ -84,15 +65,21 @@ cudaError_t queue_small(cudaStream_t stream, const LinearArgs& a, const LinearPl
 }  // namespace
 
 bool fuses_norm(int row_capacity, int n, int k) {
-  return device().hopper() && row_capacity <= 1600 && n % 8 == 0 && k % 8 == 0 && k <= 768;
+  if (!device().hopper() || row_capacity > kMostSmall || n % 8 != 0 || (k != 192 && k != 384 && k != 768))
+    return false;
+  constexpr float kNorm = 1.9f;  // us of a layer_norm of its own
+  return small_guess(row_capacity, n, k, true).us < small_guess(row_capacity, n, k, false).us + kNorm;
 }
 
 LinearPlan linear_plan(int row_capacity, int n, int k, bool residual) {
-  if (row_capacity <= 256 && !getenv("HEDGEROW_OLD")) return small_plan(row_capacity, n, k, false);  // DEV
   const auto up = [](int64_t a, int64_t b) { return (a + b - 1) / b; };
   const int64_t steps = up(k, 64), processors = std::max(1, device().multiprocessors);
   LinearPlan best{LinearTile::alone_128, 1};
   float least = 0;
+  if (row_capacity <= kMostSmall) {
+    const SmallGuess small = small_guess(row_capacity, n, k, false);
+    best = small.plan, least = small.us;
+  }
   for (const TileCost& c : kCosts) {
     if (c.split > 1 && steps < 2 * c.split) continue;
     const float waves =
@@ -119,7 +106,7 @@ cudaError_t linear(cudaStream_t stream, const LinearArgs& a, LinearPlan plan) {
   if (a.norm_gamma || a.index) {
     if (a.w->dtype != Dtype::f32 && aligned_well && device().hopper()) {
       if (plan.tile != LinearTile::small)
-        plan = small_plan(a.rows.row_capacity, p.n, p.k, static_cast<bool>(a.norm_gamma));
+        plan = small_guess(a.rows.row_capacity, p.n, p.k, static_cast<bool>(a.norm_gamma)).plan;
       const cudaError_t e = queue_small(stream, a, plan);
       if (e != cudaErrorNotSupported) return e;
     }

@@ -6,6 +6,8 @@
 //  - All that no earlier kernel wrote (weights, bias, gamma, beta) is on its way before the wait for the
 //  kernel before; what comes after the wait is asked for at once: rows, residual, row count.
 //  - The rows come through the copy engine, or through the threads: copied, or layer-normalised on the way.
+//  - Weights that several tiles of rows need, or rows that several tiles of outputs need, are read from the
+//  second-level cache once: a cluster of those tiles sends each part to all of them.
 //  - Long k: a cluster shares a tile, each block takes a range of k and pushes its partial sums to the block
 //  that finishes them. They are added in the order of the ranges.
 #pragma once
@@ -35,13 +37,13 @@ __device__ __forceinline__ int unit_of(int row, int chunk) {
   return Shape::kUnit == 4 ? row >> 3 : (row >> 3) * 2 + (chunk & 1);
 }
 template <class Shape>
-__device__ __forceinline__ int owner_of(int unit, int ranks) {
-  return unit * ranks / Shape::kUnits;
+__device__ __forceinline__ int owner_of(int unit, int ranks_log) {
+  return (unit << ranks_log) / Shape::kUnits;
 }
 
 // Sends every unit to its owner and adds up what arrives here, in the order of the ranges of k.
 template <class Shape, int RANKS, int N>
-__device__ __forceinline__ void exchange_sums(float (&sums)[N], int rank, uint32_t at_parts,
+__device__ __forceinline__ void exchange_sums(float (&sums)[N], int rank, int first_block, uint32_t at_parts,
                                               uint32_t at_sum) {
   constexpr int kUnit = Shape::kUnit, kMost = Shape::template kMostUnits<RANKS>;
   constexpr uint32_t kSlot = Shape::kMultipliers * kUnit * 4;
@@ -94,17 +96,40 @@ __global__ void __launch_bounds__(SmallShape<R, GROUPS, WARPS>::kThreads)
   const uint32_t at_x = shared_address(memory), at_w = at_x + p.at_w, at_sum = at_x + p.at_barriers,
                  at_full = at_sum + 8, at_empty = at_full + p.stages * 8;
   const int thread = threadIdx.x, warp = thread >> 5, lane = thread & 31;
-  const int ranks = kNormed ? 1 : static_cast<int>(cluster_size()),
-            rank = kNormed ? 0 : static_cast<int>(cluster_rank());
-  const int columns = (p.n + Shape::kOutputs - 1) / Shape::kOutputs, all_steps = (p.k + 63) >> 6;
-  const int begin = all_steps * rank / ranks, steps = all_steps * (rank + 1) / ranks - begin;
-  const int tile = blockIdx.x / ranks, row0 = tile / columns * R, col0 = tile % columns * Shape::kOutputs;
+  // A cluster: parts of k, times tiles of rows, times tiles of outputs; each a power of two.
+  const int ranks_log = kNormed ? 0 : p.ranks_log, across_log = kFetched ? p.across_log : 0;
+  const int ranks = 1 << ranks_log, down = 1 << p.down_log, across = 1 << across_log, sharers = down * across;
+  const int block = ranks * sharers > 1 ? static_cast<int>(cluster_rank()) : 0;
+  const int rank = block & (ranks - 1), my_down = (block >> ranks_log) & (down - 1),
+            my_across = block >> (ranks_log + p.down_log);
+  const int all_steps = (p.k + 63) >> 6;
+  const int begin = all_steps * rank >> ranks_log, steps = (all_steps * (rank + 1) >> ranks_log) - begin;
+  const int rows0 = blockIdx.y * (R << p.down_log),
+            row0 = rows0 + my_down * R;  // of the cluster; of this block
+  const int col0 =
+      ((blockIdx.x >> (ranks_log + p.down_log + across_log) << across_log) + my_across) * Shape::kOutputs;
 
   auto load_w = [&](int slot, int step) {
-    tile_load_2d(at_w + slot * Shape::kWStage, &w_map, at_full + slot * 8, (begin + step) * 64, col0);
+    const uint32_t to = at_w + slot * Shape::kWStage, bar = at_full + slot * 8;
+    if (down == 1) {
+      tile_load_2d(to, &w_map, bar, (begin + step) * 64, col0);
+    } else {
+      const uint32_t blocks =
+          (down == 2 ? 1u | 1u << ranks : 1u | 1u << ranks | 1u << 2 * ranks | 1u << 3 * ranks)
+          << (rank + my_across * down * ranks);
+      tile_send_2d(to + my_down * (Shape::kWStage >> p.down_log), &w_map, bar, (begin + step) * 64,
+                   col0 + my_down * (Shape::kOutputs >> p.down_log), blocks);
+    }
   };
   auto load_x = [&](int slot, int step) {
-    tile_load_2d(at_x + slot * Shape::kXStage, &x_map, at_full + slot * 8, (begin + step) * 64, row0);
+    const uint32_t to = at_x + slot * Shape::kXStage, bar = at_full + slot * 8;
+    if (across == 1) {
+      tile_load_2d(to, &x_map, bar, (begin + step) * 64, row0);
+    } else {
+      const uint32_t blocks = (1u | 1u << down * ranks) << (rank + my_down * ranks);
+      tile_send_2d(to + my_across * (Shape::kXStage / 2), &x_map, bar, (begin + step) * 64,
+                   row0 + my_across * (R / 2), blocks);
+    }
   };
   constexpr int kBytes = Shape::kWStage + (kFetched ? Shape::kXStage : 0);
   const int ahead = min(p.stages, steps);
@@ -113,59 +138,73 @@ __global__ void __launch_bounds__(SmallShape<R, GROUPS, WARPS>::kThreads)
     prefetch_map(&w_map);
     if constexpr (kFetched) prefetch_map(&x_map);
     barrier_init(at_sum, 1);
+#pragma unroll 1
     for (int i = 0; i < p.stages; ++i) {
       barrier_init(at_full + i * 8, 1);
-      barrier_init(at_empty + i * 8, GROUPS * 4);
+      barrier_init(at_empty + i * 8, GROUPS * 4 * sharers);
     }
     barrier_init_done();
+#pragma unroll 1
     for (int s = 0; s < ahead; ++s) {
       barrier_expect(at_full + s * 8, kBytes);
-      load_w(s, s);
+      if (down == 1) load_w(s, s);
     }
     if (ranks > 1) {
-      const int first = (rank * Shape::kUnits + ranks - 1) / ranks,
-                end = ((rank + 1) * Shape::kUnits + ranks - 1) / ranks;
+      const int first = (rank * Shape::kUnits + ranks - 1) >> ranks_log,
+                end = ((rank + 1) * Shape::kUnits + ranks - 1) >> ranks_log;
       barrier_expect(at_sum, (ranks - 1) * (end - first) * Shape::kMultipliers * Shape::kUnit * 4);
     }
   }
   float bias_low = 0, bias_high = 0;
-  if (warp < GROUPS * 4) {
+  if (warp < GROUPS * 4 && col0 < p.n) {
     const float* const bias = p.bias + col0 + warp * 16 + (lane >> 2);
     bias_low = __ldg(bias), bias_high = __ldg(bias + 8);
   }
   float* const norm = reinterpret_cast<float*>(memory + p.at_norm);
   if constexpr (kNormed) {
-    for (int i = thread; i < p.k; i += Shape::kThreads) {
-      norm[i] = __ldg(p.gamma + i), norm[KSTEPS * 64 + i] = __ldg(p.beta + i);
+    constexpr int kTurns = (KSTEPS * 64 + Shape::kThreads - 1) / Shape::kThreads;
+#pragma unroll
+    for (int turn = 0; turn < kTurns; ++turn) {
+      const int i = turn * Shape::kThreads + thread;
+      if (i < KSTEPS * 64) norm[i] = __ldg(p.gamma + i), norm[KSTEPS * 64 + i] = __ldg(p.beta + i);
     }
   }
   __syncwarp();
-  if (ranks > 1) {
-    cluster_sync();  // nobody pushes to a block that has not set its barrier up
+  if (ranks * sharers > 1) {
+    cluster_sync();  // nobody sends to a block that has not set its barriers up
   } else {
     __syncthreads();
   }
+  if (thread == WARPS * 32 && down > 1) {
+#pragma unroll 1
+    for (int s = 0; s < ahead; ++s) load_w(s, s);
+  }
+  __syncwarp();
   wait_for_previous();
 
   if (warp == WARPS) {
     if (lane == 0) {
       if constexpr (kFetched) {
+#pragma unroll 1
         for (int s = 0; s < ahead; ++s) load_x(s, s);
       }
-      if (row0 < *p.rows) {
+      if (rows0 < *p.rows) {
         int slot = 0;
         uint32_t phase = 0;
+#pragma unroll 1
         for (int s = ahead; s < steps; ++s) {
-          barrier_wait(at_empty + slot * 8, phase);
+          barrier_wait_cluster(at_empty + slot * 8, phase);
           barrier_expect(at_full + slot * 8, kBytes);
           load_w(slot, s);
           if constexpr (kFetched) load_x(slot, s);
           if (++slot == p.stages) slot = 0, phase ^= 1;
         }
       } else {  // what was fetched must land before the memory is given up
+#pragma unroll 1
         for (int s = 0; s < ahead; ++s) barrier_wait(at_full + s * 8, 0);
       }
     }
+    if (p.meet) cluster_arrive();
     return;
   }
 
@@ -177,13 +216,16 @@ __global__ void __launch_bounds__(SmallShape<R, GROUPS, WARPS>::kThreads)
   if (WARPS > GROUPS * 4 && warp >= GROUPS * 4) {
     fence_shared_for_async();
     threads_arrive<WARPS * 32>(1);
+    if (p.meet) cluster_arrive();
     return;
   }
 
-  // This thread finishes outputs 8 chunk .. 8 chunk + 7 of rows first, first + 16, ...
-  const int chunk = thread % (8 * GROUPS), first = thread / (8 * GROUPS), col = col0 + chunk * 8;
+  // This thread finishes outputs 8 chunk .. 8 chunk + 7 of rows first, first + 16, ...: of its own warp's
+  // sums.
+  const int chunk = warp * 2 + (lane & 1), first = lane >> 1, col = col0 + chunk * 8;
   auto mine = [&](int row) {
-    return row < R && col < p.n && (ranks == 1 || owner_of<Shape>(unit_of<Shape>(row, chunk), ranks) == rank);
+    return row < R && col < p.n &&
+           (ranks == 1 || owner_of<Shape>(unit_of<Shape>(row, chunk), ranks_log) == rank);
   };
   uint4 residual[Shape::kRounds][2] = {};
   if (p.residual) {
@@ -205,13 +247,14 @@ __global__ void __launch_bounds__(SmallShape<R, GROUPS, WARPS>::kThreads)
     fence_shared_for_async();
     threads_sync<WARPS * 32>(1);
   }
-  if (row0 >= rows) return;  // all of a cluster alike
+  if (rows0 >= rows) return;  // all of a cluster alike
 
   float sums[R / 2];
   {
     int slot = 0;
     uint32_t phase = 0;
     const bool recycles = steps > p.stages;
+#pragma unroll 1
     for (int s = 0; s < steps; ++s) {
       barrier_wait(at_full + slot * 8, phase);
       const uint64_t w = tile_descriptor(at_w + slot * Shape::kWStage + (warp >> 2) * 8192);
@@ -222,28 +265,35 @@ __global__ void __launch_bounds__(SmallShape<R, GROUPS, WARPS>::kThreads)
       products_commit();
       if (recycles && s > 0) {
         products_wait<1>();
-        if (lane == 0) barrier_arrive(at_empty + (slot == 0 ? p.stages - 1 : slot - 1) * 8);
+        const uint32_t last = at_empty + (slot == 0 ? p.stages - 1 : slot - 1) * 8;
+        if (sharers == 1) {
+          if (lane == 0) barrier_arrive(last);
+        } else if (lane < sharers) {  // whoever sends here must know
+          barrier_arrive_cluster(in_block(last, rank + lane * ranks));
+        }
       }
       if (++slot == p.stages) slot = 0, phase ^= 1;
     }
     products_wait<0>();
     keep_registers(sums);
+    if (p.meet) cluster_arrive();
   }
   if constexpr (!kNormed) {
-    if (ranks == 2) exchange_sums<Shape, 2>(sums, rank, at_x + p.at_parts, at_sum);
-    if (ranks == 4) exchange_sums<Shape, 4>(sums, rank, at_x + p.at_parts, at_sum);
-    if (ranks == 8) exchange_sums<Shape, 8>(sums, rank, at_x + p.at_parts, at_sum);
+    if (ranks == 2) exchange_sums<Shape, 2>(sums, rank, block - rank, at_x + p.at_parts, at_sum);
+    if (ranks == 4) exchange_sums<Shape, 4>(sums, rank, block - rank, at_x + p.at_parts, at_sum);
+    if (ranks == 8) exchange_sums<Shape, 8>(sums, rank, block - rank, at_x + p.at_parts, at_sum);
   }
 
   // Through shared memory, transposed: a thread has one output of many rows and stores many outputs of one.
-  float* const finished = reinterpret_cast<float*>(memory);
-  threads_sync<Shape::kMultipliers>(2);  // every product has read its tiles
+  const int at_finished = Shape::kApart ? p.at_finished : 0;
+  float* const finished = reinterpret_cast<float*>(memory + at_finished);
+  if constexpr (!Shape::kApart) threads_sync<Shape::kMultipliers>(2);  // every product has read its tiles
   auto put = [&](auto activation) {
     float* const to = finished + (lane & 3) * 2 * Shape::kStride + warp * 16 + (lane >> 2);
 #pragma unroll
     for (int e = 0; e < R / 2; ++e) {
       const int unit = e / Shape::kUnit;
-      if (ranks > 1 && owner_of<Shape>(unit, ranks) != rank) continue;
+      if (ranks > 1 && owner_of<Shape>(unit, ranks_log) != rank) continue;
       to[((e >> 2) * 8 + (e & 1)) * Shape::kStride + (e & 2) * 4] =
           activated<decltype(activation)::value>(sums[e] + (e & 2 ? bias_high : bias_low));
     }
@@ -251,15 +301,15 @@ __global__ void __launch_bounds__(SmallShape<R, GROUPS, WARPS>::kThreads)
   if (p.act == 0) put(std::integral_constant<int, 0>{});
   if (p.act == 1) put(std::integral_constant<int, 1>{});
   if (p.act == 2) put(std::integral_constant<int, 2>{});
-  threads_sync<Shape::kMultipliers>(2);
+  __syncwarp();
 #pragma unroll
   for (int i = 0; i < Shape::kRounds; ++i) {
     const int row = first + i * 16;
     if (!mine(row) || row0 + row >= rows) continue;
     float v[8];
-    load_shared_floats(*reinterpret_cast<float(*)[4]>(v), at_x + (row * Shape::kStride + chunk * 8) * 4);
-    load_shared_floats(*reinterpret_cast<float(*)[4]>(v + 4),
-                       at_x + (row * Shape::kStride + chunk * 8 + 4) * 4);
+    const uint32_t at_row = at_x + at_finished + (row * Shape::kStride + chunk * 8) * 4;
+    load_shared_floats(*reinterpret_cast<float(*)[4]>(v), at_row);
+    load_shared_floats(*reinterpret_cast<float(*)[4]>(v + 4), at_row + 16);
     if (p.residual) {
       float add[8];
       if (p.residual_f32) {
@@ -279,6 +329,7 @@ __global__ void __launch_bounds__(SmallShape<R, GROUPS, WARPS>::kThreads)
                                                                 pack2<T>(v[4], v[5]), pack2<T>(v[6], v[7])};
     }
   }
+  if (p.meet) cluster_wait();  // others may still report here
 #endif
 }
 

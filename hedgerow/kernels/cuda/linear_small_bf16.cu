@@ -5,8 +5,7 @@
 namespace hedgerow::cuda {
 
 cudaError_t linear_small_bf16(cudaStream_t stream, const LinearArgs& a, const LinearPlan& plan) {
-  return plan.copied || a.index ? queue_small<bf16, Source::copied>(stream, a, plan)
-                                : queue_small<bf16, Source::fetched>(stream, a, plan);
+  return queue_small<bf16>(stream, a, plan);
 }
 
 }  // namespace hedgerow::cuda

@@ -5,8 +5,7 @@
 namespace hedgerow::cuda {
 
 cudaError_t linear_small_f16(cudaStream_t stream, const LinearArgs& a, const LinearPlan& plan) {
-  return plan.copied || a.index ? queue_small<f16, Source::copied>(stream, a, plan)
-                                : queue_small<f16, Source::fetched>(stream, a, plan);
+  return queue_small<f16>(stream, a, plan);
 }
 
 }  // namespace hedgerow::cuda

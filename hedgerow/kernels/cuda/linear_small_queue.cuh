@@ -11,23 +11,31 @@
 
 namespace hedgerow::cuda {
 
-// So much memory leaves room for a block of the kernel after: it fetches its weights while this one works.
-constexpr int kSmallRoom = 112 * 1024;
-
 template <class T, Source SOURCE, int R, int GROUPS, int KSTEPS, int WARPS>
-cudaError_t queue_small_tile(cudaStream_t stream, const LinearArgs& a, int ranks) {
+cudaError_t queue_small_tile(cudaStream_t stream, const LinearArgs& a, const LinearPlan& plan) {
   using Tile = SmallShape<R, GROUPS, WARPS>;
   constexpr bool kFetched = SOURCE == Source::fetched, kNormed = KSTEPS > 0;
   const int all_steps = (a.w->k + 63) / 64;
-  ranks = std::min({ranks, all_steps, Tile::kUnits});
-  ranks = kNormed ? 1 : ranks >= 8 ? 8 : ranks >= 4 ? 4 : ranks >= 2 ? 2 : 1;
+  const int row_tiles = (a.rows.row_capacity + R - 1) / R,
+            columns = (a.w->n + Tile::kOutputs - 1) / Tile::kOutputs;
+  const int wanted = kNormed ? 1 : std::min({plan.split, all_steps, Tile::kUnits});
+  const int ranks = wanted >= 8 ? 8 : wanted >= 4 ? 4 : wanted >= 2 ? 2 : 1;
+  const int down = plan.down >= 4 && row_tiles > 2 && ranks <= 2   ? 4
+                   : plan.down >= 2 && row_tiles > 1 && ranks <= 4 ? 2
+                                                                   : 1;
+  const int across = kFetched && plan.across >= 2 && R % 16 == 0 && columns > 1 && ranks * down <= 4 ? 2 : 1;
+  const int cluster = ranks * down * across;
   const int steps = (all_steps + ranks - 1) / ranks, rows_bytes = kFetched ? 0 : steps * Tile::kXStage;
   const int stage = Tile::kWStage + (kFetched ? Tile::kXStage : 0);
 
   SmallParams p = {};
   p.stages = std::min(std::max((kSmallRoom - rows_bytes) / stage, 2), steps);
+  const auto log = [](int x) { return x >= 8 ? 3 : x >= 4 ? 2 : x >= 2 ? 1 : 0; };
+  p.ranks_log = log(ranks), p.down_log = log(down), p.across_log = log(across),
+  p.meet = down * across > 1 && steps > p.stages;
   p.at_w = kFetched ? p.stages * Tile::kXStage : rows_bytes;
-  p.at_parts = std::max(p.at_w + p.stages * Tile::kWStage, R * Tile::kStride * 4);
+  p.at_finished = p.at_w + p.stages * Tile::kWStage;
+  p.at_parts = Tile::kApart ? p.at_finished + Tile::kFinished : std::max(p.at_finished, Tile::kFinished);
   p.at_norm =
       p.at_parts +
       (ranks > 1 ? ranks * ((Tile::kUnits + ranks - 1) / ranks) * Tile::kMultipliers * Tile::kUnit * 4 : 0);
@@ -44,44 +52,44 @@ cudaError_t queue_small_tile(cudaStream_t stream, const LinearArgs& a, int ranks
 
   constexpr int kMost = 227 * 1024;
   Shape shape;
-  shape.grid = ((p.capacity + R - 1) / R) * ((p.n + Tile::kOutputs - 1) / Tile::kOutputs) * ranks;
+  shape.grid = dim3((columns + across - 1) / across * cluster, (row_tiles + down - 1) / down);
   shape.block = Tile::kThreads;
   shape.shared = p.at_barriers + 8 + 16 * p.stages;
-  shape.cluster = ranks;
+  shape.cluster = cluster;
   CUtensorMap x_map, w_map;
-  if (shape.shared > kMost) return cudaErrorNotSupported;
-  if (!matrix_map(w_map, a.w->dtype, a.w->data.as(), p.n, p.k, p.k, Tile::kOutputs))
+  if (shape.shared > kMost || (kNormed && p.k != KSTEPS * 64)) return cudaErrorNotSupported;
+  if (!matrix_map(w_map, a.w->dtype, a.w->data.as(), p.n, p.k, p.k, Tile::kOutputs / down))
     return cudaErrorNotSupported;
   x_map = w_map;  // not read where threads bring the rows
-  if (kFetched && !matrix_map(x_map, a.x.dtype, a.x.data, p.capacity, p.k, p.x_row, R))
+  if (kFetched && !matrix_map(x_map, a.x.dtype, a.x.data, p.capacity, p.k, p.x_row, R / across))
     return cudaErrorNotSupported;
 
   return launch<linear_small<T, SOURCE, R, GROUPS, KSTEPS, WARPS>, kMost>(stream, shape, x_map, w_map, p);
 }
 
-template <class T, Source SOURCE>
+constexpr int tile_case(int rows, int groups) { return rows * 10 + groups; }
+
+template <class T>
 cudaError_t queue_small(cudaStream_t stream, const LinearArgs& a, const LinearPlan& plan) {
-  switch (plan.rows * 10 + plan.groups) {
-    case 81:
-      return queue_small_tile<T, SOURCE, 8, 1, 0, 4>(stream, a, plan.split);
-    case 161:
-      return queue_small_tile<T, SOURCE, 16, 1, 0, 4>(stream, a, plan.split);
-    case 321:
-      return queue_small_tile<T, SOURCE, 32, 1, 0, 4>(stream, a, plan.split);
-    case 641:
-      return queue_small_tile<T, SOURCE, 64, 1, 0, 4>(stream, a, plan.split);
-  }
-  if constexpr (SOURCE == Source::fetched) {
-    switch (plan.rows * 10 + plan.groups) {
-      case 1041:
-        return queue_small_tile<T, SOURCE, 104, 1, 0, 4>(stream, a, plan.split);
-      case 642:
-        return queue_small_tile<T, SOURCE, 64, 2, 0, 8>(stream, a, plan.split);
-      case 1042:
-        return queue_small_tile<T, SOURCE, 104, 2, 0, 8>(stream, a, plan.split);
-      case 1282:
-        return queue_small_tile<T, SOURCE, 128, 2, 0, 8>(stream, a, plan.split);
-    }
+  constexpr Source kFetched = Source::fetched;
+  if (a.index) return queue_small_tile<T, Source::copied, 16, 1, 0, 4>(stream, a, plan);
+  switch (tile_case(plan.rows, plan.groups)) {
+    case tile_case(8, 1):
+      return queue_small_tile<T, kFetched, 8, 1, 0, 4>(stream, a, plan);
+    case tile_case(16, 1):
+      return queue_small_tile<T, kFetched, 16, 1, 0, 4>(stream, a, plan);
+    case tile_case(32, 1):
+      return queue_small_tile<T, kFetched, 32, 1, 0, 4>(stream, a, plan);
+    case tile_case(64, 1):
+      return queue_small_tile<T, kFetched, 64, 1, 0, 4>(stream, a, plan);
+    case tile_case(104, 1):
+      return queue_small_tile<T, kFetched, 104, 1, 0, 4>(stream, a, plan);
+    case tile_case(64, 2):
+      return queue_small_tile<T, kFetched, 64, 2, 0, 8>(stream, a, plan);
+    case tile_case(104, 2):
+      return queue_small_tile<T, kFetched, 104, 2, 0, 8>(stream, a, plan);
+    case tile_case(128, 2):
+      return queue_small_tile<T, kFetched, 128, 2, 0, 8>(stream, a, plan);
   }
   return cudaErrorNotSupported;
 }
@@ -91,21 +99,23 @@ template <int R, int KSTEPS>
 constexpr int kNormWarps = R* KSTEPS >= 192 ? 8 : 4;
 
 template <class T, Source SOURCE, int KSTEPS>
-cudaError_t queue_small_normed(cudaStream_t stream, const LinearArgs& a, const LinearPlan& plan) {
-  switch (plan.rows * 10 + plan.groups) {
-    case 81:
-      return queue_small_tile<T, SOURCE, 8, 1, KSTEPS, kNormWarps<8, KSTEPS>>(stream, a, 1);
-    case 161:
-      return queue_small_tile<T, SOURCE, 16, 1, KSTEPS, kNormWarps<16, KSTEPS>>(stream, a, 1);
-    case 321:
-      return queue_small_tile<T, SOURCE, 32, 1, KSTEPS, kNormWarps<32, KSTEPS>>(stream, a, 1);
+cudaError_t queue_small_norm(cudaStream_t stream, const LinearArgs& a, const LinearPlan& plan) {
+  switch (tile_case(plan.rows, plan.groups)) {
+    case tile_case(8, 1):
+      return queue_small_tile<T, SOURCE, 8, 1, KSTEPS, kNormWarps<8, KSTEPS>>(stream, a, plan);
+    case tile_case(16, 1):
+      return queue_small_tile<T, SOURCE, 16, 1, KSTEPS, kNormWarps<16, KSTEPS>>(stream, a, plan);
+    case tile_case(32, 1):
+      return queue_small_tile<T, SOURCE, 32, 1, KSTEPS, kNormWarps<32, KSTEPS>>(stream, a, plan);
   }
   if constexpr (KSTEPS <= 6) {
-    switch (plan.rows * 10 + plan.groups) {
-      case 641:
-        return queue_small_tile<T, SOURCE, 64, 1, KSTEPS, 8>(stream, a, 1);
-      case 642:
-        return queue_small_tile<T, SOURCE, 64, 2, KSTEPS, 8>(stream, a, 1);
+    switch (tile_case(plan.rows, plan.groups)) {
+      case tile_case(64, 1):
+        return queue_small_tile<T, SOURCE, 64, 1, KSTEPS, 8>(stream, a, plan);
+      case tile_case(32, 2):
+        return queue_small_tile<T, SOURCE, 32, 2, KSTEPS, 8>(stream, a, plan);
+      case tile_case(64, 2):
+        return queue_small_tile<T, SOURCE, 64, 2, KSTEPS, 8>(stream, a, plan);
     }
   }
   return cudaErrorNotSupported;
@@ -113,9 +123,14 @@ cudaError_t queue_small_normed(cudaStream_t stream, const LinearArgs& a, const L
 
 template <class T, Source SOURCE>
 cudaError_t queue_small_norm(cudaStream_t stream, const LinearArgs& a, const LinearPlan& plan) {
-  if (a.w->k <= 192) return queue_small_normed<T, SOURCE, 3>(stream, a, plan);
-  if (a.w->k <= 384) return queue_small_normed<T, SOURCE, 6>(stream, a, plan);
-  if (a.w->k <= 768) return queue_small_normed<T, SOURCE, 12>(stream, a, plan);
+  switch (a.w->k) {
+    case 192:
+      return queue_small_norm<T, SOURCE, 3>(stream, a, plan);
+    case 384:
+      return queue_small_norm<T, SOURCE, 6>(stream, a, plan);
+    case 768:
+      return queue_small_norm<T, SOURCE, 12>(stream, a, plan);
+  }
   return cudaErrorNotSupported;
 }
 

@@ -7,6 +7,16 @@
 
 namespace hedgerow::cuda {
 
+// So much of a block's memory leaves room for a block of the kernel after: it fetches its weights while this
+// one works.
+constexpr int kSmallRoom = 112 * 1024;
+
+struct SmallGuess {
+  LinearPlan plan;
+  float us;
+};
+SmallGuess small_guess(int row_capacity, int n, int k, bool normed);
+
 cudaError_t linear_small_f16(cudaStream_t, const LinearArgs&, const LinearPlan&);
 cudaError_t linear_small_bf16(cudaStream_t, const LinearArgs&, const LinearPlan&);
 cudaError_t linear_small_norm_f16(cudaStream_t, const LinearArgs&, const LinearPlan&);

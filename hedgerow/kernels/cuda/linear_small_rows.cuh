@@ -21,9 +21,11 @@ struct SmallParams {
   int64_t x_row, residual_row, out_row;
   float eps, one_over_k;
   int n, k, capacity, x_rows, stages;
-  int at_w, at_parts, at_norm, at_barriers;
+  int at_w, at_finished, at_parts, at_norm, at_barriers;
+  int ranks_log, down_log, across_log;  // of a cluster: parts of k, tiles of rows, tiles of outputs
   uint8_t act;
   bool residual_f32, out_f32;
+  bool meet;  // the blocks of a cluster leave together
 };
 
 // ------------------------------------------------------------------------------------- instructions
@@ -47,6 +49,22 @@ __device__ __forceinline__ int load_early(const int32_t* from) {
   asm volatile("ld.global.s32 %0, [%1];" : "=r"(v) : "l"(from) : "memory");
   return v;
 }
+// A tile to the same place in several blocks of the cluster, whose barriers at the same place count it.
+__device__ __forceinline__ void tile_send_2d(uint32_t to, const CUtensorMap* map, uint32_t bar, int x, int y,
+                                             uint32_t blocks) {
+  asm volatile(
+      "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [%0], "
+      "[%1, {%3, %4}], [%2], %5;" ::"r"(to),
+      "l"(map), "r"(bar), "r"(x), "r"(y), "h"(static_cast<uint16_t>(blocks))
+      : "memory");
+}
+__device__ __forceinline__ void barrier_arrive_cluster(uint32_t bar) {
+  asm volatile("mbarrier.arrive.release.cluster.shared::cluster.b64 _, [%0];" ::"r"(bar) : "memory");
+}
+__device__ __forceinline__ void cluster_arrive() {
+  asm volatile("barrier.cluster.arrive.release;" ::: "memory");
+}
+__device__ __forceinline__ void cluster_wait() { asm volatile("barrier.cluster.wait.acquire;" ::: "memory"); }
 // As barrier_wait, for what other blocks of the cluster wrote.
 __device__ __forceinline__ void barrier_wait_cluster(uint32_t bar, uint32_t parity) {
   asm volatile(
@@ -118,44 +136,42 @@ __device__ __forceinline__ void copy_rows(const SmallParams& p, int row0, int be
   copies_commit();
 }
 
-// Layer norm of R rows by WARPS warps: a few lanes per row, the row in registers, two passes over it.
+// Layer norm of R rows of exactly KSTEPS * 64 values by WARPS warps: a few lanes per row, the row in
+// registers, two passes over it. Rows that are not there repeat the last one: nobody looks at them.
 template <class T, class In, int R, int KSTEPS, int WARPS>
 __device__ __forceinline__ void normalise_rows(const SmallParams& p, int row0, unsigned char* to,
                                                const float* norm) {
   constexpr int kLanes = WARPS * 32 / R > 8 ? WARPS * 32 / R : 8, kAtOnce = WARPS * 32 / kLanes;
-  constexpr int kPasses = R / kAtOnce, kChunks = (KSTEPS * 8 + kLanes - 1) / kLanes;
+  constexpr int kAll = KSTEPS * 8, kPasses = R / kAtOnce, kChunks = (kAll + kLanes - 1) / kLanes;
   constexpr int kTogether = kPasses * kChunks <= 12 ? kPasses : 1;
+  constexpr bool kRagged = kAll % kLanes != 0;  // the last chunk is not every lane's
   static_assert(kPasses * kAtOnce == R && kLanes <= 32);
   const int sub = threadIdx.x % kLanes, r0 = threadIdx.x / kLanes;
-  const int chunks = p.k >> 3, padded = (p.k + 63) >> 6 << 3;
-  const float* const gamma = norm;
-  const float* const beta = norm + KSTEPS * 64;
+  const bool whole = !kRagged || (kChunks - 1) * kLanes + sub < kAll;
+  auto over_row = [&](float f) {
+#pragma unroll
+    for (int o = kLanes / 2; o; o >>= 1) f += __shfl_xor_sync(0xffffffffu, f, o);
+    return f;
+  };
 #pragma unroll 1
   for (int pass = 0; pass < kPasses; pass += kTogether) {
     float v[kTogether][kChunks][8], mean[kTogether], scale[kTogether];
 #pragma unroll
     for (int u = 0; u < kTogether; ++u) {
-      const int row = row0 + r0 + (pass + u) * kAtOnce;
-      const bool there = row < p.capacity;
-      const In* const x = static_cast<const In*>(p.x) + (there ? source_row(p, row) * p.x_row : 0);
-      uint4 raw[kChunks][2];
+      const int row = min(row0 + r0 + (pass + u) * kAtOnce, p.capacity - 1);
+      const uint4* const x =
+          reinterpret_cast<const uint4*>(static_cast<const In*>(p.x) + source_row(p, row) * p.x_row);
+      constexpr int kWords = sizeof(In) / 2;  // of 16 bytes in a chunk
+      uint4 raw[kChunks][2] = {};
 #pragma unroll
       for (int c = 0; c < kChunks; ++c) {
-        const int chunk = c * kLanes + sub;
-        raw[c][0] = raw[c][1] = make_uint4(0, 0, 0, 0);
-        if (!there || chunk >= chunks) continue;
-        const uint4* const from = reinterpret_cast<const uint4*>(x + chunk * 8);
-        raw[c][0] = from[0];
-        if constexpr (std::is_same_v<In, float>) raw[c][1] = from[1];
+        if (kRagged && c == kChunks - 1 && !whole) continue;
+        raw[c][0] = x[(c * kLanes + sub) * kWords];
+        if constexpr (kWords == 2) raw[c][1] = x[(c * kLanes + sub) * kWords + 1];
       }
 #pragma unroll
       for (int c = 0; c < kChunks; ++c) unpack_chunk<In>(v[u][c], raw[c][0], raw[c][1]);
     }
-    auto over_row = [&](float f) {
-#pragma unroll
-      for (int o = kLanes / 2; o; o >>= 1) f += __shfl_xor_sync(0xffffffffu, f, o);
-      return f;
-    };
 #pragma unroll
     for (int u = 0; u < kTogether; ++u) {
       float sum = 0;
@@ -171,7 +187,7 @@ __device__ __forceinline__ void normalise_rows(const SmallParams& p, int row0, u
       float squares[2] = {};
 #pragma unroll
       for (int c = 0; c < kChunks; ++c) {
-        if (c * kLanes + sub >= chunks) continue;
+        if (kRagged && c == kChunks - 1 && !whole) continue;
 #pragma unroll
         for (int e = 0; e < 8; ++e) {
           v[u][c][e] -= mean[u];
@@ -182,27 +198,21 @@ __device__ __forceinline__ void normalise_rows(const SmallParams& p, int row0, u
     }
 #pragma unroll
     for (int c = 0; c < kChunks; ++c) {
+      if (kRagged && c == kChunks - 1 && !whole) continue;
       const int chunk = c * kLanes + sub;
-      if (chunk >= padded) continue;
-      const bool live = chunk < chunks;
-      float g[8] = {}, b[8] = {};
-      if (live) {
-        *reinterpret_cast<float4*>(g) = *reinterpret_cast<const float4*>(gamma + chunk * 8);
-        *reinterpret_cast<float4*>(g + 4) = *reinterpret_cast<const float4*>(gamma + chunk * 8 + 4);
-        *reinterpret_cast<float4*>(b) = *reinterpret_cast<const float4*>(beta + chunk * 8);
-        *reinterpret_cast<float4*>(b + 4) = *reinterpret_cast<const float4*>(beta + chunk * 8 + 4);
-      }
+      const float4* const gamma = reinterpret_cast<const float4*>(norm + chunk * 8);
+      const float4* const beta = reinterpret_cast<const float4*>(norm + KSTEPS * 64 + chunk * 8);
+      const float4 g0 = gamma[0], g1 = gamma[1], b0 = beta[0], b1 = beta[1];
 #pragma unroll
       for (int u = 0; u < kTogether; ++u) {
-        uint32_t y[4];
-#pragma unroll
-        for (int e = 0; e < 4; ++e) {
-          y[e] = pack2<T>(fmaf(v[u][c][2 * e] * scale[u], g[2 * e], b[2 * e]),
-                          fmaf(v[u][c][2 * e + 1] * scale[u], g[2 * e + 1], b[2 * e + 1]));
-        }
+        const float* const e = v[u][c];
+        const float f = scale[u];
         const int r = r0 + (pass + u) * kAtOnce;
         *reinterpret_cast<uint4*>(to + (chunk >> 3) * (R * 128) + swizzled<8>(r, chunk & 7)) =
-            make_uint4(y[0], y[1], y[2], y[3]);
+            make_uint4(pack2<T>(fmaf(e[0] * f, g0.x, b0.x), fmaf(e[1] * f, g0.y, b0.y)),
+                       pack2<T>(fmaf(e[2] * f, g0.z, b0.z), fmaf(e[3] * f, g0.w, b0.w)),
+                       pack2<T>(fmaf(e[4] * f, g1.x, b1.x), fmaf(e[5] * f, g1.y, b1.y)),
+                       pack2<T>(fmaf(e[6] * f, g1.z, b1.z), fmaf(e[7] * f, g1.w, b1.w)));
       }
     }
   }

@@ -45,9 +45,10 @@ enum class LinearTile : uint8_t {
 struct LinearPlan {
   LinearTile tile = LinearTile::automatic;
   int split = 1;
-  // Of a small tile: rows (8, 16, 32, 64, 104 or 128), 64 outputs per group, rows brought by the threads.
-  int rows = 0, groups = 1;
-  bool copied = false;
+  // Of a small tile: rows (8, 16, 32, 64, 104 or 128) and groups of 64 outputs; how many tiles of rows share
+  // their weights in a cluster (1, 2 or 4), how many tiles of outputs their rows (1 or 2). What a shape does
+  // not allow is left out.
+  int rows = 0, groups = 1, down = 1, across = 1;
 };
 // The residual may be f32 or the dtype of x; so may `out`. A norm or an index is fused for any shape.
 cudaError_t linear(cudaStream_t stream, const LinearArgs& args, LinearPlan plan = {});
