@@ -143,6 +143,10 @@ TEST_F(Entry, LinearRefusesForeignWeightsAndWrongShapes) {
   a.w = &packed;
   a.x = matrix_of(x.data(), 1, 4);
   EXPECT_NE(refusal([&] { linear(on, a); }).find("linear: x: wanted f32 [at least 2, 4]"), std::string::npos);
+  a.x = matrix_of(x.data(), 2, 4);
+  a.norm_gamma = a.norm_beta = vector_of(w.data(), 4);
+  EXPECT_EQ(on.backend().fuses_norm, nullptr);
+  EXPECT_NE(refusal([&] { linear(on, a); }).find("linear: norm: wanted none"), std::string::npos);
   EXPECT_NE(refusal([&] { pack_linear(on, w.data(), nullptr, 0, 4, Dtype::f32); }).find("0 x 4"),
             std::string::npos);
   EXPECT_NE(refusal([&] { pack_linear(on, w.data(), nullptr, 1 << 20, 1 << 20, Dtype::f32); }).find("2^31"),

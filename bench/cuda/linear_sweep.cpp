@@ -29,8 +29,8 @@ struct Product {
 };
 
 const char* name_of(LinearTile tile) {
-  constexpr const char* kNames[] = {"",         "plain", "alone192",  "alone128", "s64x64", "s128x64",
-                                    "s128x128", "mma",   "staged192", "pp192",    "pp128"};
+  constexpr const char* kNames[] = {"",    "plain",     "s64x64", "s128x64", "s128x128",
+                                    "mma", "staged192", "pp192",  "pp128",   "small"};
   return kNames[static_cast<int>(tile)];
 }
 std::string name_of(const LinearPlan& plan) {
@@ -44,13 +44,13 @@ std::vector<LinearPlan> plans_for(int rows, int k, bool steady) {
   std::vector<LinearPlan> plans;
   for (LinearTile tile : {LinearTile::split_64x64, LinearTile::split_128x64, LinearTile::split_128x128}) {
     for (int split : {1, 2, 4, 8}) {
-      if (rows <= 4000 && !steady && k / 64 >= split) plans.push_back({tile, split, Share::none});
+      if (rows <= 4000 && !steady && k / 64 >= split) plans.push_back({.tile = tile, .split = split});
     }
   }
   if (rows < 190) return plans;
-  if (!steady) plans.push_back({LinearTile::staged_192, 1, Share::none});
+  if (!steady) plans.push_back({LinearTile::staged_192});
   for (LinearTile tile : {LinearTile::pingpong_192, LinearTile::pingpong_128}) {
-    for (Share share : {Share::none, Share::weights, Share::rows}) plans.push_back({tile, 1, share});
+    for (Share share : {Share::none, Share::weights, Share::rows}) plans.push_back({.tile = tile, .share = share});
   }
   return plans;
 }
@@ -125,7 +125,7 @@ int main(int argc, char** argv) {
           return timed(
               [&](cudaStream_t s) { return vendor.queue(s, x.as(), w.data.as(), residual.as(), out.as()); });
         };
-        const LinearPlan chosen = linear_plan(rows, product.n, product.k, product.residual);
+        const LinearPlan chosen = linear_plan(rows, product.n, product.k, product.residual, product.act);
         const double us = ours({}), vendor_us = vendors(product.act != Activation::none, product.residual);
         double best = us;
         std::printf(

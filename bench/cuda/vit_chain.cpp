@@ -4,7 +4,8 @@
 // `known`: the host knows the counts; otherwise every later op has room for all rows and reads the counts on
 // the device. `last`: the last block computes only the class token's row past its keys and values. JSON lines
 // on standard output.
-//   vit_chain [f16|bf16] [f32|f16|bf16: of the residual stream]
+// Where it pays, layer norms are part of the products that follow them; `apart`: never. `few`: batch 1 and 8.
+//   vit_chain [f16|bf16] [f32|f16|bf16: of the residual stream] [apart] [few]
 #include <cstring>
 #include <string>
 
@@ -48,13 +49,13 @@ struct Model {
 struct Run {
   const Model& m;
   int batch, rows;
-  bool prune, known, last;
+  bool prune, known, last, fuse;
   std::vector<int> counts;
   Buffer offsets, kept_offsets, single, count, kept, image_table, sizes, pixels, patches, positions, x, x2,
       norm, qkv, query, attended, hidden, score, logits, small;
 
-  Run(const Model& model, int b, bool p, bool k, bool l)
-      : m(model), batch(b), rows(b * model.tokens), prune(p), known(k), last(l) {
+  Run(const Model& model, int b, bool p, bool k, bool l, bool f)
+      : m(model), batch(b), rows(b * model.tokens), prune(p), known(k), last(l), fuse(f) {
     counts = bench::spread_lengths(batch, (m.tokens - 1) / 2, 0.4, 5);
     std::vector<int32_t> keep(counts.begin(), counts.end()), size(batch, 224);
     offsets = bench::device_offsets(std::vector<int>(batch, m.tokens)),
@@ -114,6 +115,23 @@ struct Run {
       a.out = matrix_view(to.as(), to_dtype, r.row_capacity, w.n);
       note(linear(s, a));
     };
+    // Row i of r is layer-normalised row index[i] (or i) of `from`, times w.
+    auto normed_product = [&](const void* from, const Ragged& r, int64_t from_rows, const int32_t* index,
+                              const PackedLinear& w, const Buffer& to, Dtype to_dtype,
+                              Activation act = Activation::none) {
+      if (!fuse || !fuses_norm(r.row_capacity, w.n, w.k)) {
+        normed(from, m.stream, r, from_rows, index);
+        product(norm, w, to, to_dtype, r, act);
+        return;
+      }
+      LinearArgs a;
+      a.x = matrix_view(from, m.stream, from_rows, d), a.w = &w, a.act = act, a.rows = r;
+      if (index) a.index = vector_view(index, Dtype::i32, r.row_capacity);
+      a.norm_gamma = vector_view(m.ones.as(), Dtype::f32, d),
+      a.norm_beta = vector_view(m.zeros.as(), Dtype::f32, d);
+      a.out = matrix_view(to.as(), to_dtype, r.row_capacity, w.n);
+      note(linear(s, a));
+    };
     auto attend = [&](const void* q, int64_t q_stride, const Ragged& q_rows, const char* k, int64_t kv_stride,
                       const Ragged& r) {
       AttentionArgs a;
@@ -147,32 +165,28 @@ struct Run {
                 matrix_view(x2.as(), m.stream, r.row_capacity, d), r}));
         now = &x2;
       }
-      normed(now->as(), m.stream, r, r.row_capacity);
       if (last && b == m.layers - 1) {
-        product(norm, w.keys_values, qkv, m.dtype, r);
-        const Ragged one = one_each();
-        normed(now->as(), m.stream, one, r.row_capacity, r.offsets);  // the class token leads its sequence
-        product(norm, w.query, query, m.dtype, one);
+        normed_product(now->as(), r, r.row_capacity, nullptr, w.keys_values, qkv, m.dtype);
+        const Ragged one = one_each();  // the class token leads its sequence
+        normed_product(now->as(), one, r.row_capacity, r.offsets, w.query, query, m.dtype);
         attend(query.as(), d, one, qkv.as<char>(), 2 * d, r);
         note(gather(s, {matrix_view(now->as(), m.stream, r.row_capacity, d),
                         vector_view(r.offsets, Dtype::i32, batch),
                         matrix_view(small.as(), m.stream, batch, d), one}));
         product(attended, w.proj, small, m.stream, one, Activation::none, small.as());
-        normed(small.as(), m.stream, one, batch);
-        product(norm, w.fc1, hidden, m.dtype, one, Activation::gelu_erf);
+        normed_product(small.as(), one, batch, nullptr, w.fc1, hidden, m.dtype, Activation::gelu_erf);
         product(hidden, w.fc2, small, m.stream, one, Activation::none, small.as());
-        normed(small.as(), m.stream, one, batch);
+        normed_product(small.as(), one, batch, nullptr, m.head, logits, Dtype::f32);
         break;
       }
-      product(norm, w.qkv, qkv, m.dtype, r);
+      normed_product(now->as(), r, r.row_capacity, nullptr, w.qkv, qkv, m.dtype);
       attend(qkv.as(), 3 * d, r, qkv.as<char>() + d * 2, 3 * d, r);
       product(attended, w.proj, *now, m.stream, r, Activation::none, now->as());
-      normed(now->as(), m.stream, r, r.row_capacity);
-      product(norm, w.fc1, hidden, m.dtype, r, Activation::gelu_erf);
+      normed_product(now->as(), r, r.row_capacity, nullptr, w.fc1, hidden, m.dtype, Activation::gelu_erf);
       product(hidden, w.fc2, *now, m.stream, r, Activation::none, now->as());
-      if (b == m.layers - 1) normed(now->as(), m.stream, one_each(), r.row_capacity, r.offsets);
+      if (b == m.layers - 1)
+        normed_product(now->as(), one_each(), r.row_capacity, r.offsets, m.head, logits, Dtype::f32);
     }
-    product(norm, m.head, logits, Dtype::f32, one_each());
     return first;
   }
 };
@@ -186,15 +200,21 @@ Dtype dtype_named(const char* name) {
 int main(int argc, char** argv) {
   const Dtype dtype = dtype_named(argc > 1 ? argv[1] : "f16"),
               residual = dtype_named(argc > 2 ? argv[2] : "f16");
+  bool fuse = true, few = false;
+  for (int i = 3; i < argc; ++i) {
+    fuse = fuse && std::strcmp(argv[i], "apart") != 0;
+    few = few || std::strcmp(argv[i], "few") == 0;
+  }
   if (bench::no_device()) return 77;
   cudaStream_t stream;
   check(cudaStreamCreate(&stream), "creating a stream");
   for (int dim : {192, 384, 768}) {
     const Model model(dim, dtype, residual);
     for (int batch : {1, 8, 32, 256}) {
+      if (few && batch > 8) break;
       for (int variant = 0; variant < 4; ++variant) {
         const bool prune = variant > 0, known = variant != 2, last = variant == 3;
-        const Run run(model, batch, prune, known, last);
+        const Run run(model, batch, prune, known, last, fuse);
         const bench::GraphTime time = bench::time_graph(
             stream, [&](cudaStream_t s) { return run.queue(s); }, batch > 64 ? 7 : 31);
         std::vector<float> logits(1000);

@@ -74,9 +74,14 @@ inline PackedLinear pack_linear(const Context& on, const float* w, const float* 
 
 enum class Activation : uint8_t { none, gelu_erf, gelu_tanh };
 
-// out = act(x w^T + bias) + residual. One fused pass.
+// out = act(y w^T + bias) + residual, y[i] = x[j], j = index ? index[i] : i. One fused pass.
+// With norm_gamma: y[i] is x[j] layer-normalised as LayerNormArgs says and rounded to the dtype of w; x may then be f32
+// whatever w is. Only where the backend has fuses_norm; so for index without a norm.
 struct LinearArgs {
-  Tensor x;                          // f [rows, k], dtype of w
+  Tensor x;                          // f [rows, k], dtype of w; [*, k] with index
+  Tensor index;                      // optional i32 [rows]: which rows of x
+  Tensor norm_gamma, norm_beta;      // optional f32 [k]: like w and its bias never written by an op still queued
+  float norm_eps = 1e-6f;
   const PackedLinear* w = nullptr;   // [n, k]
   Activation act = Activation::none;
   Tensor residual;                   // optional f32 [rows, n]; may be `out` itself
@@ -339,6 +344,9 @@ struct Backend {
   PackedLinear (*pack_linear)(const float* w, const float* bias, int n, int k, Dtype dtype);
   size_t (*scratch_bytes)(int max_len, int heads, int head_dim);  // per worker, enough for every op
 
+  // Is linear with a norm, for at most so many rows, at least as fast as layer_norm and then linear? Null: linear takes
+  // neither a norm nor an index.
+  bool (*fuses_norm)(int row_capacity, int n, int k);
   void (*linear)(Context&, const LinearArgs&) noexcept;
   void (*layer_norm)(Context&, const LayerNormArgs&) noexcept;
   void (*attention)(Context&, const AttentionArgs&) noexcept;

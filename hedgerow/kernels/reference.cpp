@@ -61,6 +61,24 @@ double activate(double x, Activation act) {
   return x;
 }
 
+// Layer norm of one row, in place.
+void normalise(std::vector<double>& x, const Tensor& gamma, const Tensor& beta, float eps) {
+  const double dim = static_cast<double>(x.size());
+  double mean = 0, variance = 0;
+  for (double v : x) mean += v / dim;
+  for (double v : x) variance += (v - mean) * (v - mean) / dim;
+  for (size_t c = 0; c < x.size(); ++c)
+    x[c] = (x[c] - mean) / std::sqrt(variance + eps) * value(gamma, c) + value(beta, c);
+}
+
+// To the nearest value that `to` holds (f16 without its overflow).
+double rounded(double v, Dtype to) {
+  if (to == Dtype::bf16) return bf16_to_f32(f32_to_bf16(static_cast<float>(v)));
+  if (to != Dtype::f16 || v == 0) return v;
+  const double unit = std::ldexp(1.0, std::max(std::ilogb(v), -14) - 10);
+  return std::nearbyint(v / unit) * unit;
+}
+
 double length_of(const std::vector<double>& x) {
   double sum = 0;
   for (double v : x) sum += v * v;
@@ -76,25 +94,27 @@ bool candidate(const Ragged& rows, const Tensor& alive, int special, int sequenc
 
 std::vector<double> linear(const LinearArgs& a, const float* w, const float* bias, int n, int k) {
   std::vector<double> out;
-  for (int i = 0; i < a.rows.rows(); ++i)
+  for (int i = 0; i < a.rows.rows(); ++i) {
+    std::vector<double> x = row(a.x, a.index ? static_cast<int64_t>(value(a.index, i)) : i);
+    if (a.norm_gamma) {
+      normalise(x, a.norm_gamma, a.norm_beta, a.norm_eps);
+      for (double& v : x) v = rounded(v, a.w->dtype);
+    }
     for (int o = 0; o < n; ++o) {
       double sum = bias ? bias[o] : 0;
-      for (int c = 0; c < k; ++c) sum += value(a.x, i, c) * w[static_cast<int64_t>(o) * k + c];
+      for (int c = 0; c < k; ++c) sum += x[c] * w[static_cast<int64_t>(o) * k + c];
       out.push_back(activate(sum, a.act) + (a.residual ? value(a.residual, i, o) : 0));
     }
+  }
   return out;
 }
 
 std::vector<double> layer_norm(const LayerNormArgs& a) {
   std::vector<double> out;
   for (int i = 0; i < a.rows.rows(); ++i) {
-    const std::vector<double> x = row(a.x, a.index ? static_cast<int64_t>(value(a.index, i)) : i);
-    const double dim = static_cast<double>(x.size());
-    double mean = 0, variance = 0;
-    for (double v : x) mean += v / dim;
-    for (double v : x) variance += (v - mean) * (v - mean) / dim;
-    for (size_t c = 0; c < x.size(); ++c)
-      out.push_back((x[c] - mean) / std::sqrt(variance + a.eps) * value(a.gamma, c) + value(a.beta, c));
+    std::vector<double> x = row(a.x, a.index ? static_cast<int64_t>(value(a.index, i)) : i);
+    normalise(x, a.gamma, a.beta, a.eps);
+    out.insert(out.end(), x.begin(), x.end());
   }
   return out;
 }

@@ -258,7 +258,7 @@ struct Table {
   }
 
   static constexpr Backend make(const char* name, const char* description, bool (*runs_here)()) {
-    return {name,         description, runs_here,     pack_linear, scratch_bytes, linear,     layer_norm,
+    return {name,         description, runs_here,     pack_linear, scratch_bytes, nullptr, linear,     layer_norm,
             attention,    patchify,    gather,        scatter,     row_norm,      head_score, select,
             fuse_dropped, global_half, keep_log_prob, unit_row,    match,         merge,
             cpu::lead_rows, cpu::key_bias, cpu::tome_roles, cpu::tome_order, cpu::survivor_roles};

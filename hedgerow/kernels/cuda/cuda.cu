@@ -121,6 +121,7 @@ const Backend& backend() {
       runs_here,
       pack_linear,
       scratch_bytes,
+      fuses_norm,
       entry<LinearArgs, automatic_linear>,
       entry<LayerNormArgs, layer_norm>,
       entry<AttentionArgs, automatic_attention>,

@@ -7,6 +7,7 @@
 #include <cuda_runtime.h>
 
 #include <cstdint>
+#include <cstdlib>
 #include <utility>
 
 #include "hedgerow/core/tensor.h"
@@ -35,6 +36,13 @@ cudaError_t launch(cudaStream_t stream, const Shape& shape, Args&&... args) {
         cudaFuncSetAttribute(kKernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(kMost));
     if (raised != cudaSuccess) return raised;
   }
+  // All kernels ask for one division of the multiprocessor's memory: a kernel that wants another waits until the one
+  // before has left.
+  static const cudaError_t carved =
+      device().hopper() ? cudaFuncSetAttribute(kKernel, cudaFuncAttributePreferredSharedMemoryCarveout,
+                                               cudaSharedmemCarveoutMaxShared)
+                        : cudaSuccess;
+  if (carved != cudaSuccess) return carved;
   cudaLaunchAttribute attributes[2] = {};
   cudaLaunchConfig_t config = {};
   config.gridDim = shape.grid;

@@ -5,6 +5,7 @@
 
 #include "hedgerow/kernels/cuda/launch.h"
 #include "hedgerow/kernels/cuda/linear_plain.cuh"
+#include "hedgerow/kernels/cuda/linear_small_queue.h"
 #include "hedgerow/kernels/cuda/memory.h"
 #include "hedgerow/kernels/cuda/ops.h"
 
@@ -15,7 +16,8 @@ cudaError_t linear_bf16(cudaStream_t, const LinearArgs&, const LinearParams&, Li
 
 namespace {
 
-constexpr int kPanel = 256;  // no tile is wider
+constexpr int kMostSmall = 2000;  // rows that small tiles were timed with
+constexpr int kPanel = 256;       // no tile is wider
 
 template <int ACTIVATION>
 cudaError_t linear_f32(cudaStream_t stream, const LinearArgs& a, const LinearParams& p) {
@@ -28,17 +30,14 @@ bool aligned(const Tensor& t, int bytes) {
   return reinterpret_cast<uintptr_t>(t.data) % bytes == 0 && t.strides[0] * bytes_of(t.dtype) % bytes == 0;
 }
 
-// Device time in us, fitted to a sweep over 84 products of ViT-T, -S and -B from 99 to 50,432 rows on an
-// H200: so much to start, so much for every wave of tiles, for every 64 of k in it, and for a residual.
-// Against the best tile that was timed, the choice it makes costs 2 % in the mean.
-struct TileCost {
+// Device time in us, fitted to a sweep (bench/cuda/linear_sweep.cpp) over 96 products of ViT-T, -S and -B from 99 to 50,432
+// rows on an H200: so much to start, for every wave of tiles, for every 64 of k in it, and for a residual.
+struct SplitCost {
   LinearTile tile;
   int split, rows, cols, resident;  // blocks per multiprocessor
   float start, wave, step, residual;
 };
-constexpr TileCost kCosts[] = {
-    {LinearTile::alone_192, 1, 128, 192, 1, -0.07f, 4.09f, 0.55f, 6.66f},
-    {LinearTile::alone_128, 1, 128, 128, 2, -4.28f, 11.91f, 0.64f, 6.79f},
+constexpr SplitCost kSplitCosts[] = {
     {LinearTile::split_64x64, 1, 64, 64, 2, -0.99f, 3.31f, 0.30f, 1.14f},
     {LinearTile::split_64x64, 2, 64, 64, 2, -0.72f, 4.30f, 0.29f, 0.26f},
     {LinearTile::split_64x64, 4, 64, 64, 2, -0.89f, 3.96f, 0.35f, 0.11f},
@@ -53,21 +52,61 @@ constexpr TileCost kCosts[] = {
     {LinearTile::split_128x128, 8, 128, 128, 1, -1.59f, 5.85f, 0.45f, 0.44f},
 };
 
+// The same for blocks that walk over many tiles: what a further wave costs, and what its epilogue adds in each and at the
+// end. Ping-pong tiles end on halves, so that half a wave counts half.
+struct TurnCost {
+  LinearTile tile;
+  int cols, halves;
+  float start, step, wave, wave_step, residual, gelu, last_gelu;
+};
+constexpr TurnCost kTurnCosts[] = {
+    {LinearTile::staged_192, 192, 1, 2.161f, 0.445f, 1.560f, 0.573f, 0.963f, 0.680f, 0.912f},
+    {LinearTile::pingpong_192, 192, 2, 3.337f, 0.311f, 1.589f, 0.540f, 1.003f, 0.732f, 0.636f},
+    {LinearTile::pingpong_128, 128, 2, 2.512f, 0.284f, 0.975f, 0.407f, 0.693f, 0.468f, 0.651f},
+};
+
+cudaError_t queue_small(cudaStream_t stream, const LinearArgs& a, const LinearPlan& plan) {
+  const bool f16 = a.w->dtype == Dtype::f16;
+  if (a.norm_gamma)
+    return f16 ? linear_small_norm_f16(stream, a, plan) : linear_small_norm_bf16(stream, a, plan);
+  return f16 ? linear_small_f16(stream, a, plan) : linear_small_bf16(stream, a, plan);
+}
+
 }  // namespace
 
-LinearPlan linear_plan(int rows, int n, int k, bool residual) {
+bool fuses_norm(int rows, int n, int k) {
+  if (!device().hopper() || rows > kMostSmall || n % 8 != 0 || (k != 192 && k != 384 && k != 768)) return false;
+  constexpr float kNorm = 1.9f;  // us of a layer_norm of its own
+  return small_guess(rows, n, k, true).us < small_guess(rows, n, k, false).us + kNorm;
+}
+
+LinearPlan linear_plan(int rows, int n, int k, bool residual, Activation act) {
   const auto up = [](int64_t a, int64_t b) { return (a + b - 1) / b; };
   const int64_t steps = up(k, 64), processors = std::max(1, device().multiprocessors);
-  LinearPlan best{LinearTile::alone_128, 1};
+  LinearPlan best{LinearTile::pingpong_128};
   float least = 0;
-  for (const TileCost& c : kCosts) {
-    if (c.split > 1 && steps < 2 * c.split) continue;
-    const float waves =
-        static_cast<float>(up(up(rows, c.rows) * up(n, c.cols) * c.split, processors * c.resident));
-    const float us =
-        c.start + waves * (c.wave + c.step * static_cast<float>(steps) / static_cast<float>(c.split) +
-                           (residual ? c.residual : 0.0f));
-    if (least == 0 || us < least) best = {c.tile, c.split}, least = us;
+  const auto consider = [&](const LinearPlan& plan, float us) {
+    if (least == 0 || us < least) best = plan, least = us;
+  };
+  if (rows <= kMostSmall) {
+    const SmallGuess small = small_guess(rows, n, k, false);
+    consider(small.plan, small.us);
+    for (const SplitCost& c : kSplitCosts) {
+      if (c.split > 1 && steps < 2 * c.split) continue;
+      const float waves =
+          static_cast<float>(up(up(rows, c.rows) * up(n, c.cols) * c.split, processors * c.resident));
+      consider({c.tile, c.split},
+               c.start + waves * (c.wave + c.step * static_cast<float>(steps) / static_cast<float>(c.split) +
+                                  (residual ? c.residual : 0.0f)));
+    }
+  }
+  for (const TurnCost& c : kTurnCosts) {
+    const int64_t tiles = up(rows, 128) * up(n, c.cols);
+    const float waves = std::max(
+        1.0f, static_cast<float>(up(tiles * c.halves, processors)) / static_cast<float>(c.halves));
+    const float depth = static_cast<float>(steps), gelu = act == Activation::none ? 0.0f : 1.0f;
+    consider({c.tile}, c.start + depth * c.step + (waves - 1) * (c.wave + depth * c.wave_step) +
+                           waves * ((residual ? c.residual : 0.0f) + gelu * c.gelu) + gelu * c.last_gelu);
   }
   return best;
 }
@@ -81,19 +120,33 @@ cudaError_t linear(cudaStream_t stream, const LinearArgs& a, LinearPlan plan) {
   p.out = a.out.data, p.out_row = a.out.strides[0], p.out_f32 = a.out.dtype == Dtype::f32;
   p.n = a.w->n, p.k = a.w->k;
   if (a.rows.row_capacity == 0) return cudaSuccess;
+  const bool aligned_well = p.n % 8 == 0 && p.k % 8 == 0 && aligned(a.x, 16) && aligned(a.out, 16) &&
+                            (!a.residual || aligned(a.residual, 16));
+  if (a.norm_gamma || a.index) {
+    if (a.w->dtype != Dtype::f32 && aligned_well && device().hopper()) {
+      if (plan.tile != LinearTile::small)
+        plan = small_guess(a.rows.expected_rows(), p.n, p.k, static_cast<bool>(a.norm_gamma)).plan;
+      const cudaError_t e = queue_small(stream, a, plan);
+      if (e != cudaErrorNotSupported) return e;
+    }
+    return linear_norm_any(stream, a);
+  }
   if (a.w->dtype == Dtype::f32) {
     return a.act == Activation::none       ? linear_f32<0>(stream, a, p)
            : a.act == Activation::gelu_erf ? linear_f32<1>(stream, a, p)
                                            : linear_f32<2>(stream, a, p);
   }
-  const bool aligned_well = p.n % 8 == 0 && p.k % 8 == 0 && aligned(a.x, 16) && aligned(a.out, 16) &&
-                            (!a.residual || aligned(a.residual, 16));
   if (!aligned_well) {
     plan.tile = LinearTile::plain;
   } else if (!device().hopper() && plan.tile != LinearTile::plain) {
     plan.tile = LinearTile::mma;
   } else if (plan.tile == LinearTile::automatic) {
-    plan = linear_plan(a.rows.expected_rows(), p.n, p.k, p.residual != nullptr);
+    plan = linear_plan(a.rows.expected_rows(), p.n, p.k, p.residual != nullptr, a.act);
+  }
+  if (plan.tile == LinearTile::small) {
+    const cudaError_t e = queue_small(stream, a, plan);
+    if (e != cudaErrorNotSupported) return e;
+    plan = {LinearTile::mma};
   }
   return a.w->dtype == Dtype::f16 ? linear_f16(stream, a, p, plan) : linear_bf16(stream, a, p, plan);
 }

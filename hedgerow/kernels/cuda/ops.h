@@ -27,33 +27,37 @@ enum class AttentionKernel : uint8_t {
 cudaError_t attention(cudaStream_t stream, const AttentionArgs& args,
                       AttentionKernel kernel = AttentionKernel::automatic);
 
-// How a product is cut up; `automatic` chooses by capacity and shape. alone_N: 128 rows x N columns per
-// block; split_*: a cluster of `split` blocks (1, 2, 4 or 8) shares a tile, each with its part of k; mma:
-// without Hopper's instructions; staged_192: alone_192 with the residual fetched ahead (all of one dtype);
-// pingpong_N: 128 rows x N columns per warpgroup, two of them in turns.
+// How a product is cut up; `automatic` chooses by rows and shape. small: few rows, all of k in flight (linear_small.cuh);
+// split_*: a cluster of `split` blocks (1, 2, 4 or 8) shares a tile, each with its part of k; staged_192: 128 x 192 outputs
+// per block, the residual fetched ahead (all of one dtype); pingpong_N: two warpgroups take turns with tiles of 128 x N,
+// one finishes while the other multiplies; mma: without Hopper's instructions.
 enum class LinearTile : uint8_t {
   automatic,
   plain,
-  alone_192,
-  alone_128,
   split_64x64,
   split_128x64,
   split_128x128,
   mma,
   staged_192,
   pingpong_192,
-  pingpong_128
+  pingpong_128,
+  small
 };
 // What the two blocks of a cluster fetch for each other (pingpong_N).
 enum class Share : uint8_t { none, weights, rows };
 struct LinearPlan {
   LinearTile tile = LinearTile::automatic;
   int split = 1;
-  Share share = Share::none;
+  // Of a small tile: rows (8, 16, 32, 64, 104 or 128) and groups of 64 outputs; how many tiles of rows share
+  // their weights in a cluster (1, 2 or 4), how many tiles of outputs their rows (1 or 2). What a shape does
+  // not allow is left out.
+  int rows = 0, groups = 1, down = 1, across = 1;
+  Share share = Share::none;  // pingpong_N only
 };
-// The residual may be f32 or the dtype of x; so may `out`.
+// The residual may be f32 or the dtype of x; so may `out`. A norm or an index is fused for any shape.
 cudaError_t linear(cudaStream_t stream, const LinearArgs& args, LinearPlan plan = {});
-LinearPlan linear_plan(int rows, int n, int k, bool residual);
+bool fuses_norm(int rows, int n, int k);
+LinearPlan linear_plan(int rows, int n, int k, bool residual, Activation act);
 
 // Weights for linear(): row-major in `dtype`, the bias padded with zeros. Throws Error when memory is out.
 PackedLinear pack_linear(const float* w, const float* bias, int n, int k, Dtype dtype);

@@ -16,15 +16,25 @@ const int32_t* live(const Ragged& rows) { return rows.offsets + rows.batch; }
 
 __device__ __forceinline__ int my_row() { return blockIdx.x * kWarps + (threadIdx.x >> 5); }
 
-// `kQuads` groups of four values per lane; dim a multiple of 4.
+// `kQuads` groups of four values per lane; dim a multiple of 4. What does not depend on the kernel before is
+// fetched before the wait, the row without waiting for the row count.
 template <class In, class Out, int kQuads>
 __global__ void __launch_bounds__(kWarps * 32)
     layer_norm_rows(const In* x, int64_t x_row, const int32_t* index, const float* gamma, const float* beta,
-                    float eps, int dim, Out* out, int64_t out_row, const int32_t* rows) {
+                    float eps, int dim, Out* out, int64_t out_row, const int32_t* rows, int capacity) {
   const int lane = threadIdx.x & 31, row = my_row();
-  wait_for_previous();
   let_next_start();
-  if (row >= *rows) return;
+  float4 g[kQuads], b[kQuads];
+#pragma unroll
+  for (int q = 0; q < kQuads; ++q) {
+    const int at = (q * 32 + lane) * 4;
+    if (at >= dim) continue;
+    g[q] = __ldg(reinterpret_cast<const float4*>(gamma + at)),
+    b[q] = __ldg(reinterpret_cast<const float4*>(beta + at));
+  }
+  wait_for_previous();
+  if (row >= capacity || (index && row >= *rows)) return;
+  const int live_rows = *rows;
   const In* const from = x + (index ? index[row] : row) * x_row;
   float v[kQuads][4];
   float sum = 0;
@@ -55,15 +65,14 @@ __global__ void __launch_bounds__(kWarps * 32)
     }
   }
   const float scale = rsqrtf(warp_sum(squares) / dim + eps);
+  if (row >= live_rows) return;
   Out* const to = out + row * out_row;
 #pragma unroll
   for (int q = 0; q < kQuads; ++q) {
     const int at = (q * 32 + lane) * 4;
     if (at >= dim) continue;
-    const float4 g = __ldg(reinterpret_cast<const float4*>(gamma + at)),
-                 b = __ldg(reinterpret_cast<const float4*>(beta + at));
-    const float4 y = {fmaf(v[q][0] * scale, g.x, b.x), fmaf(v[q][1] * scale, g.y, b.y),
-                      fmaf(v[q][2] * scale, g.z, b.z), fmaf(v[q][3] * scale, g.w, b.w)};
+    const float4 y = {fmaf(v[q][0] * scale, g[q].x, b[q].x), fmaf(v[q][1] * scale, g[q].y, b[q].y),
+                      fmaf(v[q][2] * scale, g[q].z, b[q].z), fmaf(v[q][3] * scale, g[q].w, b[q].w)};
     if constexpr (std::is_same_v<Out, float>) {
       *reinterpret_cast<float4*>(to + at) = y;
     } else {
@@ -76,7 +85,7 @@ __global__ void __launch_bounds__(kWarps * 32)
 template <class In, class Out>
 __global__ void __launch_bounds__(kWarps * 32)
     layer_norm_any(const In* x, int64_t x_row, const int32_t* index, const float* gamma, const float* beta,
-                   float eps, int dim, Out* out, int64_t out_row, const int32_t* rows) {
+                   float eps, int dim, Out* out, int64_t out_row, const int32_t* rows, int) {
   const int lane = threadIdx.x & 31, row = my_row();
   wait_for_previous();
   let_next_start();
@@ -103,7 +112,7 @@ cudaError_t queue_layer_norm(cudaStream_t stream, const LayerNormArgs& a) {
     return launch<decltype(kernel_constant)::value>(
         stream, warp_per_row(a.rows), a.x.as<const In>(), a.x.strides[0], a.index.as<const int32_t>(),
         a.gamma.as<const float>(), a.beta.as<const float>(), a.eps, dim, a.out.as<Out>(), a.out.strides[0],
-        live(a.rows));
+        live(a.rows), a.rows.row_capacity);
   };
   if (dim % 4 == 0 && aligned(a.x) && aligned(a.out) && aligned(a.gamma) && aligned(a.beta)) {
     if (quads <= 2)
