@@ -75,6 +75,9 @@ class VitQueue {
   void read_out(bool special_only);
   void norm(const NormWeights& w, const Tensor& x, const Tensor& out, const Ragged& rows, const Tensor& index = {},
             float eps = 0);
+  // out = act(norm(x) w^T + bias), in one launch where the backend says that it pays; `normed` holds the rows in between.
+  void norm_linear(const NormWeights& n, const Tensor& x, const PackedLinear& w, const Tensor& normed, const Tensor& out,
+                   const Ragged& rows, Activation act = Activation::none, const Tensor& index = {});
   AttentionArgs attention_args(const Tensor& q, const Tensor& k, const Tensor& v, const Ragged& q_rows) const;
   Tensor lead_rows_index();
   void count(int slot, double per_row);

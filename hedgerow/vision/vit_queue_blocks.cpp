@@ -30,6 +30,25 @@ void VitQueue::norm(const NormWeights& w, const Tensor& x, const Tensor& out, co
                    .rows = rows});
 }
 
+void VitQueue::norm_linear(const NormWeights& n, const Tensor& x, const PackedLinear& w, const Tensor& normed,
+                           const Tensor& out, const Ragged& rows, Activation act, const Tensor& index) {
+  const auto fuses = on_.backend().fuses_norm;
+  if (fuses && w.dtype != Dtype::f32 && fuses(rows.expected_rows(), w.n, w.k)) {
+    linear(on_, {.x = x,
+                 .index = index,
+                 .norm_gamma = vector_of(n.gamma),
+                 .norm_beta = vector_of(n.beta),
+                 .norm_eps = config().norm_eps,
+                 .w = &w,
+                 .act = act,
+                 .out = out,
+                 .rows = rows});
+    return;
+  }
+  norm(n, x, normed, rows, index);
+  linear(on_, {.x = normed, .w = &w, .act = act, .out = out, .rows = rows});
+}
+
 // x = patches W^T + (token, position, bias)
 void VitQueue::embed() {
   const VitConfig& c = config();
@@ -63,10 +82,10 @@ void VitQueue::attend(int block) {
   const double d2 = static_cast<double>(c.dim) * c.dim;
   const Tensor h = act(narrow_[0], c.dim);
   const Ragged all = rows();
-  norm(w.norm1, x(), h, all);
   if (w.qkv.n > 0) {
-    linear(on_, {.x = h, .w = &w.qkv, .out = act(wide_, 3 * c.dim), .rows = all});
+    norm_linear(w.norm1, x(), w.qkv, h, act(wide_, 3 * c.dim), all);
   } else {  // the last block keeps q apart from k and v
+    norm(w.norm1, x(), h, all);
     linear(on_, {.x = h, .w = &w.q, .out = act(wide_, c.dim, 0, 3 * c.dim), .rows = all});
     linear(on_, {.x = h, .w = &w.kv, .out = act(wide_, 2 * c.dim, c.dim, 3 * c.dim), .rows = all});
   }
@@ -124,15 +143,13 @@ void VitQueue::attend_for_readout(int block) {
   const double d2 = static_cast<double>(c.dim) * c.dim;
   const int64_t lead = static_cast<int64_t>(batch_) * special();
   const Tensor h = act(narrow_[0], c.dim);
-  norm(w.norm1, x(), h, rows());
-  linear(on_, {.x = h, .w = &w.kv, .out = act(wide_, 2 * c.dim), .rows = rows()});
+  norm_linear(w.norm1, x(), w.kv, h, act(wide_, 2 * c.dim), rows());
   count(now_.slot, 2 * d2);
 
   const Ragged asking = leading();
   const Tensor index = lead_rows_index();
   const auto small = [&](const Buffer& b) { return matrix_view(b.as(), dtype(), lead, c.dim); };
-  norm(w.norm1, x(), small(small_narrow_[0]), asking, index);
-  linear(on_, {.x = small(small_narrow_[0]), .w = &w.q, .out = small(small_narrow_[1]), .rows = asking});
+  norm_linear(w.norm1, x(), w.q, small(small_narrow_[0]), small(small_narrow_[1]), asking, Activation::none, index);
   const auto heads = [&](const Buffer& b, int64_t first, int64_t rows, int64_t stride) {
     return heads_view(b.as<char>() + first * bytes_of(dtype()), dtype(), rows, c.heads, c.head_dim(), stride);
   };
@@ -156,8 +173,7 @@ void VitQueue::feed_forward(int block, const Tensor& x, const Ragged& rows, int 
   const auto view = [&](const Buffer& b, int cols) { return matrix_view(b.as(), dtype(), rows.row_capacity, cols); };
   const Tensor h = view(few ? small_narrow_[1] : narrow_[0], c.dim),
                inside = view(few ? small_wide_ : wide_, c.hidden_dim);
-  norm(w.norm2, x, h, rows);
-  linear(on_, {.x = h, .w = &w.fc1, .act = c.activation, .out = inside, .rows = rows});
+  norm_linear(w.norm2, x, w.fc1, h, inside, rows, c.activation);
   linear(on_, {.x = inside, .w = &w.fc2, .residual = x, .out = x, .rows = rows});
   count(slot, 2.0 * c.dim * c.hidden_dim);
 }
@@ -170,14 +186,20 @@ void VitQueue::read_out(bool special_only) {
     norm(weights_->norm, x(), matrix_view(tokens_.as(), Dtype::f32, capacity_, c.dim), rows());
   const Dtype head = weights_->head.dtype;
   const Tensor normed = matrix_view(normed_lead_.as(), head, lead, c.dim);
-  if (special_only)
-    norm(weights_->norm, matrix_view(small_x_.as(), weights_->stream, lead, c.dim), normed, leading());
-  else
-    norm(weights_->norm, x(), normed, leading(), lead_rows_index());
-  linear(on_, {.x = matrix_view(normed_lead_.as(), head, batch_, static_cast<int64_t>(special()) * c.dim),
-               .w = &weights_->head,
-               .out = matrix_view(results_.as(), Dtype::f32, batch_, c.classes),
-               .rows = {one_each_.as<int32_t>(), batch_, batch_, 1}});
+  const Tensor few = matrix_view(small_x_.as(), weights_->stream, lead, c.dim),
+               logits = matrix_view(results_.as(), Dtype::f32, batch_, c.classes);
+  const Ragged pictures{one_each_.as<int32_t>(), batch_, batch_, 1};
+  const Tensor index = special_only ? Tensor{} : lead_rows_index();
+  if (special() == 1) {
+    norm_linear(weights_->norm, special_only ? few : x(), weights_->head, normed, logits, pictures, Activation::none,
+                index);
+  } else {  // both read-out rows of a picture side by side
+    norm(weights_->norm, special_only ? few : x(), normed, leading(), index);
+    linear(on_, {.x = matrix_view(normed_lead_.as(), head, batch_, static_cast<int64_t>(special()) * c.dim),
+                 .w = &weights_->head,
+                 .out = logits,
+                 .rows = pictures});
+  }
   count(-1, static_cast<double>(c.dim) * c.classes);
 }
 

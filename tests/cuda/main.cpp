@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Every CUDA op against its definition in double. Returns 77, which ctest shows as skipped, where no GPU is.
 //   cuda_test [PART...]
+#include "hedgerow/core/error.h"
 #include "tests/cuda/twin.h"
 
 int main(int argc, char** argv) {
@@ -11,6 +12,7 @@ int main(int argc, char** argv) {
     std::printf("SKIPPED: no CUDA device here\n");
     return 77;
   }
+  std::setvbuf(stdout, nullptr, _IOLBF, 0);
   const struct {
     const char* name;
     void (*run)();
@@ -22,7 +24,11 @@ int main(int argc, char** argv) {
     for (int i = 1; i < argc; ++i) wanted = wanted || !std::strcmp(argv[i], part.name);
     if (!wanted) continue;
     const Tally before = tally;
-    part.run();
+    try {
+      part.run();
+    } catch (const hedgerow::Error& e) {
+      tally.check(false, std::string(part.name) + ": " + e.what());
+    }
     std::printf("%-10s %5d checks, %d failed\n", part.name, tally.checks - before.checks,
                 tally.failures - before.failures);
   }

@@ -63,6 +63,7 @@ void against_cpu(PruneMethod method, KeepRule rule, Layout layout, Dtype dtype, 
   how.prune.method = method, how.prune.rule = rule, how.layout = layout;
   const std::string name = std::string("vit ") + name_of(method) + " " + name_of(dtype) + " rule " +
                            std::to_string(static_cast<int>(rule)) + (layout == Layout::padded ? " padded" : "") + more;
+  if (std::getenv("HEDGEROW_VERBOSE")) std::printf("%s\n", name.c_str());
   int alike = 0;
   double worst = 0;
   for (uint64_t seed = 1; seed <= 3; ++seed) {
