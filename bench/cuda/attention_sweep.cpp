@@ -19,8 +19,7 @@ int main(int argc, char** argv) {
   if (bench::no_device()) return 77;
   cudaStream_t stream;
   check(cudaStreamCreate(&stream), "creating a stream");
-  const char* names[] = {"automatic", "mma",    "one_group", "two_groups", "whole",
-                         "halves",    "single", "overlap_2", "overlap_3"};
+  const char* names[] = {"automatic", "mma", "whole", "brief", "one_group", "two_groups", "halves", "quarters", "two_halves"};
   const bool point = argc > 5 && !std::strcmp(argv[2], "point");
   std::vector<int> batches = {1, 8, 32, 64}, means = {20, 40, 60, 99, 150, 197, 288, 577, 785};
   if (point) batches = {std::atoi(argv[3])}, means = {std::atoi(argv[4])};

@@ -14,8 +14,7 @@ struct Case {
   std::vector<int> lengths;
 };
 
-constexpr const char* kKernels[] = {"automatic", "mma",    "one_group", "two_groups", "whole",
-                                    "halves",    "single", "overlap_2", "overlap_3"};
+constexpr const char* kKernels[] = {"automatic", "mma", "whole", "brief", "one_group", "two_groups", "halves", "quarters", "two_halves"};
 
 void run(const Case& c, const std::string& title) {
   const int dim = c.heads * c.head_dim;

@@ -3,10 +3,9 @@
 // query's probabilities (for methods that score tokens by the class token's attention).
 #include <algorithm>
 
+#include "hedgerow/kernels/cuda/attention_brief.cuh"
 #include "hedgerow/kernels/cuda/attention_mma.cuh"
-#include "hedgerow/kernels/cuda/attention_overlap.cuh"
 #include "hedgerow/kernels/cuda/attention_short.cuh"
-#include "hedgerow/kernels/cuda/attention_single.cuh"
 #include "hedgerow/kernels/cuda/attention_wgmma.cuh"
 #include "hedgerow/kernels/cuda/launch.h"
 #include "hedgerow/kernels/cuda/ops.h"
@@ -151,32 +150,49 @@ cudaError_t queue_short(cudaStream_t stream, const AttentionArgs& a, const Atten
                     : launch<attention_short<T, D, 64, BIAS>, kMost>(stream, shape, p, room);
 }
 
+// Maps of q, k and v for boxes of so many rows; false where one can't be.
+struct Maps {
+  CUtensorMap q, k, v;
+  bool make(const AttentionArgs& a, int rows) {
+    return heads_map(q, a.q, rows) && heads_map(k, a.kv.k, rows) && heads_map(v, a.kv.v, rows);
+  }
+};
+
 template <class T, int KEYS, bool BIAS>
-cudaError_t queue_single(cudaStream_t stream, const AttentionArgs& a, const AttentionParams& p) {
-  constexpr size_t kShared = attention_single_shared(KEYS);
-  const dim3 grid(blocks_for(a.q_rows.max_len, KEYS), p.heads, a.q_rows.batch);
-  return launch<attention_single<T, KEYS, BIAS>, kShared>(stream, {grid, KEYS * 2, kShared}, p);
+cudaError_t queue_brief(cudaStream_t stream, const AttentionArgs& a, const AttentionParams& p, const Maps& maps) {
+  constexpr size_t kMost = attention_brief_shared(KEYS, kBriefWarps);
+  const int warps = std::min(kBriefWarps, blocks_for(a.q_rows.max_len, kBoxRows));
+  const dim3 grid(blocks_for(a.q_rows.max_len, kBoxRows * warps), p.heads, a.q_rows.batch);
+  return launch<attention_brief<T, KEYS, BIAS>, kMost>(
+      stream, {grid, dim3(32, warps), attention_brief_shared(KEYS, warps)}, maps.q, maps.k, maps.v, p);
 }
 
-template <class T, int GROUPS, int N, bool BIAS>
-cudaError_t queue_overlap(cudaStream_t stream, const AttentionArgs& a, const AttentionParams& p) {
-  using Tile = OverlapShape<GROUPS, N>;
-  CUtensorMap k_map, v_map;
-  if (!heads_map(k_map, a.kv.k, N) || !heads_map(v_map, a.kv.v, N))
-    return choose_warps<T, 64, BIAS>(stream, a, p);
-  const dim3 grid(blocks_for(a.q_rows.max_len, 64 * GROUPS), p.heads, a.q_rows.batch);
-  return launch<attention_overlap<T, GROUPS, N, BIAS>, Tile::kShared>(
-      stream, {grid, GROUPS * 128, Tile::kShared}, k_map, v_map, p);
+template <class T, bool BIAS>
+cudaError_t choose_keys(cudaStream_t stream, const AttentionArgs& a, const AttentionParams& p, const Maps& maps) {
+  switch (blocks_for(a.kv_rows.max_len, kBoxRows)) {
+    case 0:
+    case 1:
+    case 2:
+      return queue_brief<T, 32, BIAS>(stream, a, p, maps);
+    case 3:
+      return queue_brief<T, 48, BIAS>(stream, a, p, maps);
+    case 4:
+      return queue_brief<T, 64, BIAS>(stream, a, p, maps);
+    case 5:
+      return queue_brief<T, 80, BIAS>(stream, a, p, maps);
+    case 6:
+      return queue_brief<T, 96, BIAS>(stream, a, p, maps);
+    default:
+      return queue_brief<T, 128, BIAS>(stream, a, p, maps);
+  }
 }
 
-template <class T, int GROUPS, bool HALVES, bool BIAS>
-cudaError_t queue_groups(cudaStream_t stream, const AttentionArgs& a, const AttentionParams& p,
-                         const CUtensorMap& k_map, const CUtensorMap& v_map) {
-  constexpr int kQTiles = HALVES ? 1 : GROUPS;
-  constexpr size_t kShared = attention_wgmma_shared(kQTiles);
-  const dim3 grid(blocks_for(a.q_rows.max_len, 64 * kQTiles), p.heads, a.q_rows.batch);
-  return launch<attention_wgmma<T, GROUPS, HALVES, BIAS>, kShared>(stream, {grid, GROUPS * 128, kShared},
-                                                                   k_map, v_map, p);
+template <class T, int Q_TILES, int SPLIT, bool BIAS>
+cudaError_t queue_groups(cudaStream_t stream, const AttentionArgs& a, const AttentionParams& p, const Maps& maps) {
+  constexpr size_t kShared = GroupsShape<Q_TILES, SPLIT>::kShared;
+  const dim3 grid(blocks_for(a.q_rows.max_len, 64 * Q_TILES), p.heads, a.q_rows.batch);
+  return launch<attention_wgmma<T, Q_TILES, SPLIT, BIAS>, kShared>(
+      stream, {grid, Q_TILES * SPLIT * 128, kShared}, maps.q, maps.k, maps.v, p);
 }
 
 // From bounds alone, by a sweep over batch x mean length on an H200. `pairs`: sequences x heads.
@@ -197,26 +213,34 @@ AttentionKernel choose(int keys, int queries, int pairs, int head_dim) {
 }
 
 template <class T, bool BIAS>
-cudaError_t choose_kernel(cudaStream_t stream, const AttentionArgs& a, const AttentionParams& p,
-                          AttentionKernel kernel) {
+cudaError_t choose_kernel(cudaStream_t stream, const AttentionArgs& a, AttentionParams& p, AttentionKernel kernel) {
   const int head_dim = static_cast<int>(a.q.extents[2]);
   if (kernel == AttentionKernel::automatic)
     kernel = choose(a.kv_rows.max_len, a.q_rows.max_len, p.heads * a.q_rows.batch, head_dim);
-  if (kernel == AttentionKernel::single && head_dim == 64 && a.kv_rows.max_len <= kSingleKeys) {
-    switch (blocks_for(a.kv_rows.max_len, 16)) {
-      case 0:
-      case 1:
-      case 2:
-        return queue_single<T, 32, BIAS>(stream, a, p);
-      case 3:
-        return queue_single<T, 48, BIAS>(stream, a, p);
-      case 4:
-        return queue_single<T, 64, BIAS>(stream, a, p);
-      case 5:
-        return queue_single<T, 80, BIAS>(stream, a, p);
+  Maps maps;
+  if (kernel != AttentionKernel::mma && kernel != AttentionKernel::whole && head_dim == 64 && device().hopper() &&
+      maps.make(a, kernel == AttentionKernel::brief && a.kv_rows.max_len <= kBriefKeys ? kBoxRows : kBoxKeys)) {
+    cudaError_t e;
+    switch (kernel) {
+      case AttentionKernel::one_group:
+        e = queue_groups<T, 1, 1, BIAS>(stream, a, p, maps);
+        break;
+      case AttentionKernel::halves:
+        e = queue_groups<T, 1, 2, BIAS>(stream, a, p, maps);
+        break;
+      case AttentionKernel::quarters:
+        e = queue_groups<T, 1, 4, BIAS>(stream, a, p, maps);
+        break;
+      case AttentionKernel::two_halves:
+        e = queue_groups<T, 2, 2, BIAS>(stream, a, p, maps);
+        break;
       default:
-        return queue_single<T, 96, BIAS>(stream, a, p);
+        e = kernel == AttentionKernel::brief && a.kv_rows.max_len <= kBriefKeys
+                ? choose_keys<T, BIAS>(stream, a, p, maps)
+                : queue_groups<T, 2, 1, BIAS>(stream, a, p, maps);
     }
+    p.first_row = nullptr;  // these do it themselves
+    return e;
   }
   if (kernel == AttentionKernel::whole && a.kv_rows.max_len <= kShortKeys) {
     switch (head_dim) {
@@ -226,21 +250,6 @@ cudaError_t choose_kernel(cudaStream_t stream, const AttentionArgs& a, const Att
         return queue_short<T, 64, BIAS>(stream, a, p);
       default:
         return queue_short<T, 128, BIAS>(stream, a, p);
-    }
-  }
-  if (kernel != AttentionKernel::mma && head_dim == 64 && device().hopper()) {
-    if (kernel == AttentionKernel::overlap_2) return queue_overlap<T, 2, 64, BIAS>(stream, a, p);
-    if (kernel == AttentionKernel::overlap_3) return queue_overlap<T, 3, 128, BIAS>(stream, a, p);
-    CUtensorMap k_map, v_map;
-    if (heads_map(k_map, a.kv.k, kBoxKeys) && heads_map(v_map, a.kv.v, kBoxKeys)) {
-      switch (kernel) {
-        case AttentionKernel::one_group:
-          return queue_groups<T, 1, false, BIAS>(stream, a, p, k_map, v_map);
-        case AttentionKernel::halves:
-          return queue_groups<T, 2, true, BIAS>(stream, a, p, k_map, v_map);
-        default:
-          return queue_groups<T, 2, false, BIAS>(stream, a, p, k_map, v_map);
-      }
     }
   }
   switch (head_dim) {
@@ -254,8 +263,7 @@ cudaError_t choose_kernel(cudaStream_t stream, const AttentionArgs& a, const Att
 }
 
 template <class T>
-cudaError_t queue(cudaStream_t stream, const AttentionArgs& a, const AttentionParams& p,
-                  AttentionKernel kernel) {
+cudaError_t queue(cudaStream_t stream, const AttentionArgs& a, AttentionParams& p, AttentionKernel kernel) {
   const int head_dim = static_cast<int>(a.q.extents[2]);
   cudaError_t e;
   if constexpr (std::is_same_v<T, float>) {

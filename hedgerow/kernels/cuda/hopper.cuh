@@ -46,6 +46,17 @@ __device__ __forceinline__ void warpgroup_sync(int id) {
   asm volatile("bar.sync %0, 128;" ::"r"(id) : "memory");
 }
 
+// The same for `threads` threads, a multiple of 32.
+__device__ __forceinline__ void threads_sync(int id, int threads) {
+  asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
+}
+// True in one thread of a warp that is here as a whole.
+__device__ __forceinline__ bool elected() {
+  uint32_t r;
+  asm volatile("{\n.reg .pred p;\nelect.sync _|p, 0xffffffff;\nselp.u32 %0, 1, 0, p;\n}" : "=r"(r));
+  return r != 0;
+}
+
 // ------------------------------------------------------------------------------------------ bulk copies
 
 __device__ __forceinline__ void tile_load_3d(uint32_t to, const CUtensorMap* map, uint32_t bar, int x, int y,

@@ -15,13 +15,13 @@ namespace hedgerow::cuda {
 enum class AttentionKernel : uint8_t {
   automatic,
   mma,
+  whole,
+  brief,
   one_group,
   two_groups,
-  whole,
   halves,
-  single,
-  overlap_2,
-  overlap_3
+  quarters,
+  two_halves
 };
 
 cudaError_t attention(cudaStream_t stream, const AttentionArgs& args,

@@ -6,6 +6,15 @@
 namespace hedgerow::cuda {
 
 // clang-format off
+#define HEDGEROW_PRODUCT_SS_32(TYPE) \
+  asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %18, 0;\n" \
+      "wgmma.mma_async.sync.aligned.m64n32k16.f32." TYPE "." TYPE " " \
+      "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15}, " \
+      "%16, %17, p, 1, 1, 0, 0;\n}" : \
+      "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7]), "+f"(d[8]), \
+      "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]), "+f"(d[13]), "+f"(d[14]), "+f"(d[15]) \
+      : "l"(a), "l"(b), "r"(add))
+
 #define HEDGEROW_PRODUCT_SS_64(TYPE) \
   asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %34, 0;\n" \
       "wgmma.mma_async.sync.aligned.m64n64k16.f32." TYPE "." TYPE " " \
@@ -119,12 +128,14 @@ namespace hedgerow::cuda {
 template <class T, int N>
 __device__ __forceinline__ void product_shared(float (&d)[N / 2], uint64_t a, uint64_t b, int add) {
   if constexpr (std::is_same_v<T, f16>) {
+    if constexpr (N == 32) HEDGEROW_PRODUCT_SS_32("f16");
     if constexpr (N == 64) HEDGEROW_PRODUCT_SS_64("f16");
     if constexpr (N == 96) HEDGEROW_PRODUCT_SS_96("f16");
     if constexpr (N == 128) HEDGEROW_PRODUCT_SS_128("f16");
     if constexpr (N == 192) HEDGEROW_PRODUCT_SS_192("f16");
     if constexpr (N == 256) HEDGEROW_PRODUCT_SS_256("f16");
   } else {
+    if constexpr (N == 32) HEDGEROW_PRODUCT_SS_32("bf16");
     if constexpr (N == 64) HEDGEROW_PRODUCT_SS_64("bf16");
     if constexpr (N == 96) HEDGEROW_PRODUCT_SS_96("bf16");
     if constexpr (N == 128) HEDGEROW_PRODUCT_SS_128("bf16");
