@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Ragged attention on Hopper's warpgroup products, head_dim 64: a block takes Q_TILES tiles of 64 query rows
-// and SPLIT warpgroups for each, which share a ring of steps of 128 keys and values that the copy engine
-// fills. The warpgroups of one tile take every SPLIT-th step and meet at the end: for batches too small to
-// fill the chip with tiles. Four warpgroups live on a multiprocessor, in one block or two, so that some
-// compute powers while others multiply.
+// Ragged attention on Hopper's warpgroup products, head_dim 64: a block takes one or two tiles (Q_TILES) of
+// 64 query rows, which share a ring of steps of 128 keys and values that the copy engine fills. Two blocks
+// live on a multiprocessor, so that one computes powers while the other multiplies. Where there are too few
+// tiles to fill the chip, two warpgroups (SPLIT) take every other step of one tile and meet at the end.
 //
 // A step may reach into the next sequence: its logits are replaced, and its value rows are zeroed in shared
 // memory, so that nothing a neighbour holds (NaN included) can touch this sequence.
@@ -17,12 +16,11 @@ namespace hedgerow::cuda {
 constexpr int kBoxKeys = 64, kStepKeys = 2 * kBoxKeys;  // a copy's rows; a step's
 constexpr int kTileBytes = 64 * 128;
 
-template <int Q_TILES, int SPLIT>
-struct GroupsShape {
-  static constexpr int kGroups = Q_TILES * SPLIT, kPerMultiprocessor = kGroups <= 2 ? 2 : 1;
-  static constexpr int kRing = kGroups <= 2 ? 3 : 6;
-  static constexpr size_t kShared = (Q_TILES + 4 * kRing) * kTileBytes + (3 * kRing + 1) * 8;
-};
+constexpr int kRing = 3;
+
+constexpr size_t attention_wgmma_shared(int q_tiles) {
+  return (q_tiles + 4 * kRing) * kTileBytes + (3 * kRing + 1) * 8;
+}
 
 // What a warpgroup needs to know of one step. Addresses are in shared memory.
 struct AttentionStep {
@@ -30,7 +28,7 @@ struct AttentionStep {
   unsigned char* values;                            // the tile at at_v
   int left;                                         // keys from this step's first to the sequence's end
   const float* bias;                                // of the first key
-  float* first_row;                                 // where this thread puts the first query's logits, or null
+  float* first_row;  // where this thread puts the first query's logits, or null
 };
 
 // The accumulators of one 64-row tile and the softmax of this thread's two rows, lane/4 and lane/4 + 8 of its
@@ -42,8 +40,8 @@ struct AttentionTile {
 
   // Takes N keys. ALL: all of them are the sequence's; else all but some of the last 32 are.
   template <int N, bool ALL>
-  __device__ __forceinline__ void take(const AttentionParams& p, const AttentionStep& step, uint32_t at_q, bool alive,
-                                       int sync) {
+  __device__ __forceinline__ void take(const AttentionParams& p, const AttentionStep& step, uint32_t at_q,
+                                       bool alive, int sync) {
     const int lane = threadIdx.x & 31;
     constexpr bool kMasks = BIAS || !ALL;
     constexpr int kSure = BIAS ? 0 : N - 32;  // keys before this one need no look
@@ -82,7 +80,8 @@ struct AttentionTile {
 #pragma unroll
           for (int e = 0; e < 2; ++e) {
             const int key = n * 8 + (lane & 3) * 2 + e;
-            if (ALL || key < step.left) step.first_row[static_cast<int64_t>(key) * p.heads] = s[4 * n + e] * scale;
+            if (ALL || key < step.left)
+              step.first_row[static_cast<int64_t>(key) * p.heads] = s[4 * n + e] * scale;
           }
         }
       }
@@ -157,31 +156,37 @@ struct AttentionTile {
   __device__ __forceinline__ void leave(float* to, int stride) const {
 #pragma unroll
     for (int i = 0; i < 32; ++i) to[i * stride] = out[i];
-    to[32 * stride] = low.top, to[33 * stride] = low.sum, to[34 * stride] = high.top, to[35 * stride] = high.sum;
+    to[32 * stride] = low.top, to[33 * stride] = low.sum, to[34 * stride] = high.top,
+            to[35 * stride] = high.sum;
   }
 };
 
 template <class T, int Q_TILES, int SPLIT, bool BIAS>
-__global__ void __launch_bounds__(Q_TILES * SPLIT * 128, GroupsShape<Q_TILES, SPLIT>::kPerMultiprocessor)
+__global__ void __launch_bounds__(Q_TILES* SPLIT * 128, 2)
     attention_wgmma(const __grid_constant__ CUtensorMap q_map, const __grid_constant__ CUtensorMap k_map,
                     const __grid_constant__ CUtensorMap v_map, const __grid_constant__ AttentionParams p) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
   extern __shared__ __align__(1024) unsigned char memory[];
-  constexpr int kRing = GroupsShape<Q_TILES, SPLIT>::kRing, kSlotBytes = 2 * kTileBytes;
-  const uint32_t at_q = shared_address(memory), at_k = at_q + Q_TILES * kTileBytes, at_v = at_k + kRing * kSlotBytes;
-  const uint32_t at_keys = at_v + kRing * kSlotBytes, at_values = at_keys + kRing * 8, at_empty = at_values + kRing * 8,
-                 at_query = at_empty + kRing * 8;
+  static_assert(Q_TILES * SPLIT <= 2);
+  constexpr int kSlotBytes = 2 * kTileBytes;
+  const uint32_t at_q = shared_address(memory), at_k = at_q + Q_TILES * kTileBytes,
+                 at_v = at_k + kRing * kSlotBytes;
+  const uint32_t at_keys = at_v + kRing * kSlotBytes, at_values = at_keys + kRing * 8,
+                 at_empty = at_values + kRing * 8, at_query = at_empty + kRing * 8;
   const int thread = threadIdx.x, group = thread >> 7, warp = (thread >> 5) & 3, lane = thread & 31;
   const int tile = group / SPLIT, part = group % SPLIT;
-  if (thread == 0) {
+  if (thread < 32 && elected()) {
     if (at_q & 1023) __trap();
     prefetch_map(&q_map), prefetch_map(&k_map), prefetch_map(&v_map);
-    for (int i = 0; i < kRing; ++i) barrier_init(at_keys + i * 8, 1), barrier_init(at_values + i * 8, 1);
+    for (int i = 0; i < kRing; ++i) {
+      barrier_init(at_keys + i * 8, 1), barrier_init(at_values + i * 8, 1);
+      barrier_init(at_empty + i * 8, 4 * Q_TILES);
+    }
     barrier_init(at_query, 1);
     barrier_init_done();
   }
+  __syncthreads();
   wait_for_previous();
-  let_next_start();
 
   const int sequence = blockIdx.z, head = blockIdx.y, first = blockIdx.x * (64 * Q_TILES);
   const int q_begin = p.q_offsets[sequence], queries = p.q_offsets[sequence + 1] - q_begin - first;
@@ -196,25 +201,25 @@ __global__ void __launch_bounds__(Q_TILES * SPLIT * 128, GroupsShape<Q_TILES, SP
   }
   const int tiles = Q_TILES == 2 && queries > 64 ? 2 : 1, steps = (keys + kStepKeys - 1) / kStepKeys;
 
+  // By one thread.
   auto fetch = [&](int step) {
     const int slot = step % kRing, boxes = keys - step * kStepKeys > kBoxKeys ? 2 : 1;
-    const int to = slot * kSlotBytes, row = kv_begin + step * kStepKeys;
-    barrier_expect(at_keys + slot * 8, boxes * kTileBytes);
-    for (int i = 0; i < boxes; ++i)
-      tile_load_3d(at_k + to + i * kTileBytes, &k_map, at_keys + slot * 8, 0, head, row + i * kBoxKeys);
-    barrier_expect(at_values + slot * 8, boxes * kTileBytes);
-    for (int i = 0; i < boxes; ++i)
-      tile_load_3d(at_v + to + i * kTileBytes, &v_map, at_values + slot * 8, 0, head, row + i * kBoxKeys);
+    const uint32_t to = slot * kSlotBytes, keys_come = at_keys + slot * 8, values_come = at_values + slot * 8;
+    const int row = kv_begin + step * kStepKeys;
+    barrier_expect(keys_come, boxes * kTileBytes);
+    tile_load_3d(at_k + to, &k_map, keys_come, 0, head, row);
+    if (boxes == 2) tile_load_3d(at_k + to + kTileBytes, &k_map, keys_come, 0, head, row + kBoxKeys);
+    barrier_expect(values_come, boxes * kTileBytes);
+    tile_load_3d(at_v + to, &v_map, values_come, 0, head, row);
+    if (boxes == 2) tile_load_3d(at_v + to + kTileBytes, &v_map, values_come, 0, head, row + kBoxKeys);
   };
-  if (thread == 0) {
+  if (thread < 32 && elected()) {
     if (!p.q_index) {
       barrier_expect(at_query, tiles * kTileBytes);
-      for (int i = 0; i < tiles; ++i)
-        tile_load_3d(at_q + i * kTileBytes, &q_map, at_query, 0, head, q_begin + first + i * 64);
+      tile_load_3d(at_q, &q_map, at_query, 0, head, q_begin + first);
+      if (tiles == 2) tile_load_3d(at_q + kTileBytes, &q_map, at_query, 0, head, q_begin + first + 64);
     }
     for (int i = 0; i < min(kRing, steps); ++i) fetch(i);
-    for (int i = 0; i < kRing; ++i) barrier_init(at_empty + i * 8, 4 * tiles);
-    barrier_init_done();
   }
   if (p.q_index) {
     const T* const q = static_cast<const T*>(p.q) + head * p.q_head;
@@ -226,8 +231,8 @@ __global__ void __launch_bounds__(Q_TILES * SPLIT * 128, GroupsShape<Q_TILES, SP
       *reinterpret_cast<int4*>(memory + swizzled<8>(r, c)) = value;
     }
     fence_shared_for_async();
+    __syncthreads();
   }
-  __syncthreads();
   if (tile >= tiles) return;
   if (!p.q_index) barrier_wait(at_query, 0);
 
@@ -239,8 +244,14 @@ __global__ void __launch_bounds__(Q_TILES * SPLIT * 128, GroupsShape<Q_TILES, SP
   const bool tells = first_row && tile == 0 && warp == 0 && lane < 4;  // has logits of the first query
   for (int i = part; i < steps; i += SPLIT) {
     const int slot = i % kRing, at = slot * kSlotBytes, from = i * kStepKeys, left = keys - from;
-    const AttentionStep step{at_k + at, at_v + at, at_keys + slot * 8, at_values + slot * 8, (i / kRing) & 1u,
-                             memory + (at_v - at_q) + at, left, BIAS ? p.bias + kv_begin + from : nullptr,
+    const AttentionStep step{at_k + at,
+                             at_v + at,
+                             at_keys + slot * 8,
+                             at_values + slot * 8,
+                             (i / kRing) & 1u,
+                             memory + (at_v - at_q) + at,
+                             left,
+                             BIAS ? p.bias + kv_begin + from : nullptr,
                              tells ? first_row + static_cast<int64_t>(from) * p.heads : nullptr};
     if constexpr (BIAS) {  // half a step at a time: the biases need registers too
       AttentionStep half = step;
@@ -260,27 +271,26 @@ __global__ void __launch_bounds__(Q_TILES * SPLIT * 128, GroupsShape<Q_TILES, SP
     } else {
       rows.template take<32, false>(p, step, at_my_q, alive, 1 + group);
     }
-    if (lane == 0) barrier_arrive(at_empty + slot * 8);
+    if (lane == 0) barrier_arrive(at_empty + slot * 8, Q_TILES / tiles);  // also for a tile that is not there
     // Refill this slot, or, where another tile reads it too, the one before: by now most likely free as well.
-    const int done = Q_TILES == 1 ? i : i - SPLIT;
-    if (tile == 0 && (thread & 127) == 0 && done >= 0 && done + kRing < steps) {
+    const int done = Q_TILES == 1 ? i : i - 1;
+    if (tile == 0 && warp == 0 && done >= 0 && done + kRing < steps) {
       barrier_wait(at_empty + done % kRing * 8, (done / kRing) & 1);
-      fetch(done + kRing);
+      __syncwarp();
+      if (elected()) fetch(done + kRing);
     }
     __syncwarp();
   }
 
+  let_next_start();  // not before: its blocks would crowd where a place is free first
   rows.low.sum = quad_sum(rows.low.sum), rows.high.sum = quad_sum(rows.high.sum);
-  if constexpr (SPLIT > 1) {
-    constexpr int kPart = 36 * 128;
-    float* const parts = reinterpret_cast<float*>(memory + Q_TILES * kTileBytes) + tile * (SPLIT - 1) * kPart;
-    const int threads = tiles * SPLIT * 128;
-    threads_sync(8, threads);  // nobody reads the ring any more
-    if (part > 0) rows.leave(parts + (part - 1) * kPart + (thread & 127), 128);
-    threads_sync(8, threads);
-    if (part > 0) return;
-#pragma unroll
-    for (int i = 0; i < SPLIT - 1; ++i) rows.add(parts + i * kPart + (thread & 127), 128);
+  if constexpr (SPLIT == 2) {
+    float* const other = reinterpret_cast<float*>(memory + kTileBytes) + (thread & 127);  // over the ring
+    __syncthreads();
+    if (part == 1) rows.leave(other, 128);
+    __syncthreads();
+    if (part == 1) return;
+    rows.add(other, 128);
   }
   const float inverse_low = rows.low.inverse(), inverse_high = rows.high.inverse();
   // Through this warp's own query rows in shared memory, so that the stores are whole 16-byte chunks.
@@ -304,7 +314,7 @@ __global__ void __launch_bounds__(Q_TILES * SPLIT * 128, GroupsShape<Q_TILES, SP
       *reinterpret_cast<int4*>(to + 4 * i * p.out_row) =
           *reinterpret_cast<const int4*>(mine + swizzled<8>(r0 + 4 * i, c));
   }
-  if (first_row && tile == 0) {  // logits to probabilities
+  if (first_row && tile == 0) {                              // logits to probabilities
     float* const shared = reinterpret_cast<float*>(memory);  // over rows that warp 0 has stored
     __syncwarp();
     if (thread == 0) shared[0] = rows.low.base(), shared[1] = inverse_low;

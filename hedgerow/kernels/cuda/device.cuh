@@ -86,6 +86,9 @@ template <int N>
 __device__ __forceinline__ void copies_wait() {
   asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
 }
+__device__ __forceinline__ void clear_shared(uint32_t address) {
+  asm volatile("st.shared.v4.b32 [%0], {%1,%1,%1,%1};" ::"r"(address), "r"(0) : "memory");
+}
 __device__ __forceinline__ int4 load_shared(uint32_t address) {
   int4 v;
   asm volatile("ld.shared.v4.b32 {%0,%1,%2,%3}, [%4];"

@@ -15,13 +15,10 @@ namespace hedgerow::cuda {
 enum class AttentionKernel : uint8_t {
   automatic,
   mma,
-  whole,
-  brief,
+  light,
   one_group,
   two_groups,
-  halves,
-  quarters,
-  two_halves
+  halves
 };
 
 cudaError_t attention(cudaStream_t stream, const AttentionArgs& args,
