@@ -19,14 +19,13 @@ int main(int argc, char** argv) {
   if (bench::no_device()) return 77;
   cudaStream_t stream;
   check(cudaStreamCreate(&stream), "creating a stream");
-  const char* names[] = {"automatic", "mma",    "one_group", "two_groups", "whole",
-                         "halves",    "single", "overlap_2", "overlap_3"};
+  const char* names[] = {"automatic", "mma", "light", "one_group", "two_groups", "halves"};
   const bool point = argc > 5 && !std::strcmp(argv[2], "point");
   std::vector<int> batches = {1, 8, 32, 64}, means = {20, 40, 60, 99, 150, 197, 288, 577, 785};
   if (point) batches = {std::atoi(argv[3])}, means = {std::atoi(argv[4])};
   for (int batch : batches) {
     for (int mean : means) {
-      double us[9] = {}, host_us = 0;
+      double us[6] = {}, host_us = 0;
       for (int seed = 1; seed <= seeds; ++seed) {
         const std::vector<int> lengths = bench::spread_lengths(batch, mean, 0.3, seed);
         const int rows = batch * mean, longest = *std::max_element(lengths.begin(), lengths.end());
@@ -47,7 +46,7 @@ int main(int argc, char** argv) {
           check(cudaStreamSynchronize(stream), "attention");
           return 0;
         }
-        for (int kernel = 0; kernel < (all ? 9 : 1); ++kernel) {
+        for (int kernel = 0; kernel < (all ? 6 : 1); ++kernel) {
           const auto time = bench::time_graph(
               stream,
               [&](cudaStream_t s) {
@@ -74,7 +73,7 @@ int main(int argc, char** argv) {
       std::printf(
           "{\"op\":\"attention\",\"dtype\":\"%s\",\"batch\":%d,\"mean\":%d,\"us\":%.2f,\"host_us\":%.2f",
           name_of(dtype), batch, mean, us[0], host_us);
-      for (int k = 1; all && k < 9; ++k) std::printf(",\"%s\":%.2f", names[k], us[k]);
+      for (int k = 1; all && k < 6; ++k) std::printf(",\"%s\":%.2f", names[k], us[k]);
       std::printf("}\n");
       std::fflush(stdout);
     }

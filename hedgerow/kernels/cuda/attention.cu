@@ -3,10 +3,8 @@
 // query's probabilities (for methods that score tokens by the class token's attention).
 #include <algorithm>
 
+#include "hedgerow/kernels/cuda/attention_light.cuh"
 #include "hedgerow/kernels/cuda/attention_mma.cuh"
-#include "hedgerow/kernels/cuda/attention_overlap.cuh"
-#include "hedgerow/kernels/cuda/attention_short.cuh"
-#include "hedgerow/kernels/cuda/attention_single.cuh"
 #include "hedgerow/kernels/cuda/attention_wgmma.cuh"
 #include "hedgerow/kernels/cuda/launch.h"
 #include "hedgerow/kernels/cuda/ops.h"
@@ -138,110 +136,87 @@ cudaError_t choose_warps(cudaStream_t stream, const AttentionArgs& a, const Atte
   return queue_mma<T, D, 4, BIAS>(stream, a, p);
 }
 
-constexpr int kShortKeys = 256;
-
-template <class T, int D, bool BIAS>
-cudaError_t queue_short(cudaStream_t stream, const AttentionArgs& a, const AttentionParams& p) {
-  constexpr size_t kMost = attention_short_shared(D, kShortWarps * 16, kShortKeys);
-  const int warps = std::min(kShortWarps, std::max(1, blocks_for(a.q_rows.max_len, 16)));
-  const int room = blocks_for(a.kv_rows.max_len, 16) * 16;
-  const Shape shape{dim3(blocks_for(a.q_rows.max_len, 16 * warps), p.heads, a.q_rows.batch), warps * 32u,
-                    attention_short_shared(D, 16 * warps, room)};
-  return room <= 32 ? launch<attention_short<T, D, 32, BIAS>, kMost>(stream, shape, p, room)
-                    : launch<attention_short<T, D, 64, BIAS>, kMost>(stream, shape, p, room);
-}
+// Maps of q, k and v for boxes of so many rows; false where one can't be.
+struct Maps {
+  CUtensorMap q, k, v;
+  bool make(const AttentionArgs& a, int rows) {
+    return heads_map(q, a.q, rows) && heads_map(k, a.kv.k, rows) && heads_map(v, a.kv.v, rows);
+  }
+};
 
 template <class T, int KEYS, bool BIAS>
-cudaError_t queue_single(cudaStream_t stream, const AttentionArgs& a, const AttentionParams& p) {
-  constexpr size_t kShared = attention_single_shared(KEYS);
-  const dim3 grid(blocks_for(a.q_rows.max_len, KEYS), p.heads, a.q_rows.batch);
-  return launch<attention_single<T, KEYS, BIAS>, kShared>(stream, {grid, KEYS * 2, kShared}, p);
+cudaError_t queue_light(cudaStream_t stream, const AttentionArgs& a, const AttentionParams& p,
+                        const Maps& maps) {
+  constexpr size_t kMost = attention_light_shared(KEYS, kLightQueries);
+  const int room = std::min(kLightQueries, blocks_for(a.q_rows.max_len, kBoxRows) * kBoxRows);
+  const dim3 grid(blocks_for(a.q_rows.max_len, room), p.heads, a.q_rows.batch);
+  // Several blocks a multiprocessor, but not as many as there are places.
+  const int64_t blocks = static_cast<int64_t>(grid.x) * grid.y * grid.z;
+  const bool late = blocks > device().multiprocessors && blocks <= 4 * device().multiprocessors;
+  return launch<attention_light<T, KEYS, BIAS>, kMost>(
+      stream, {grid, 128, attention_light_shared(KEYS, room)}, maps.q, maps.k, maps.v, p, room, late);
 }
 
-template <class T, int GROUPS, int N, bool BIAS>
-cudaError_t queue_overlap(cudaStream_t stream, const AttentionArgs& a, const AttentionParams& p) {
-  using Tile = OverlapShape<GROUPS, N>;
-  CUtensorMap k_map, v_map;
-  if (!heads_map(k_map, a.kv.k, N) || !heads_map(v_map, a.kv.v, N))
-    return choose_warps<T, 64, BIAS>(stream, a, p);
-  const dim3 grid(blocks_for(a.q_rows.max_len, 64 * GROUPS), p.heads, a.q_rows.batch);
-  return launch<attention_overlap<T, GROUPS, N, BIAS>, Tile::kShared>(
-      stream, {grid, GROUPS * 128, Tile::kShared}, k_map, v_map, p);
-}
-
-template <class T, int GROUPS, bool HALVES, bool BIAS>
-cudaError_t queue_groups(cudaStream_t stream, const AttentionArgs& a, const AttentionParams& p,
-                         const CUtensorMap& k_map, const CUtensorMap& v_map) {
-  constexpr int kQTiles = HALVES ? 1 : GROUPS;
-  constexpr size_t kShared = attention_wgmma_shared(kQTiles);
-  const dim3 grid(blocks_for(a.q_rows.max_len, 64 * kQTiles), p.heads, a.q_rows.batch);
-  return launch<attention_wgmma<T, GROUPS, HALVES, BIAS>, kShared>(stream, {grid, GROUPS * 128, kShared},
-                                                                   k_map, v_map, p);
-}
-
-// From bounds alone, by a sweep over batch x mean length on an H200. `pairs`: sequences x heads.
-AttentionKernel choose(int keys, int queries, int pairs, int head_dim) {
-  if (keys <= 32) return AttentionKernel::whole;
-  if (!device().hopper() || head_dim != 64)
-    return keys <= 144 ? AttentionKernel::whole : AttentionKernel::mma;
-  if (keys <= 80) return AttentionKernel::mma;
-  const int64_t blocks = static_cast<int64_t>(blocks_for(queries, 64)) * pairs,
-                room = device().multiprocessors;
-  if (keys <= 144) {
-    return blocks <= 2 * room    ? AttentionKernel::one_group
-           : blocks <= 12 * room ? AttentionKernel::two_groups
-                                 : AttentionKernel::whole;
+template <class T, bool BIAS>
+cudaError_t choose_keys(cudaStream_t stream, const AttentionArgs& a, const AttentionParams& p,
+                        const Maps& maps) {
+  switch (blocks_for(a.kv_rows.max_len, kBoxRows)) {
+    case 0:
+    case 1:
+    case 2:
+      return queue_light<T, 32, BIAS>(stream, a, p, maps);
+    case 3:
+      return queue_light<T, 48, BIAS>(stream, a, p, maps);
+    case 4:
+      return queue_light<T, 64, BIAS>(stream, a, p, maps);
+    case 5:
+      return queue_light<T, 80, BIAS>(stream, a, p, maps);
+    case 6:
+      return queue_light<T, 96, BIAS>(stream, a, p, maps);
+    default:
+      return queue_light<T, 128, BIAS>(stream, a, p, maps);
   }
-  if (blocks <= room * 5 / 4 || (keys <= 195 && blocks <= 3 * room)) return AttentionKernel::halves;
+}
+
+template <class T, int Q_TILES, int SPLIT, bool BIAS>
+cudaError_t queue_groups(cudaStream_t stream, const AttentionArgs& a, const AttentionParams& p,
+                         const Maps& maps) {
+  constexpr size_t kShared = attention_wgmma_shared(Q_TILES);
+  const dim3 grid(blocks_for(a.q_rows.max_len, 64 * Q_TILES), p.heads, a.q_rows.batch);
+  return launch<attention_wgmma<T, Q_TILES, SPLIT, BIAS>, kShared>(
+      stream, {grid, Q_TILES * SPLIT * 128, kShared}, maps.q, maps.k, maps.v, p);
+}
+
+// Of Hopper's kernels, for head_dim 64: from bounds alone, by a sweep over batch x mean length on an H200.
+// `pairs`: sequences x heads.
+AttentionKernel choose(int keys, int queries, int pairs) {
+  if (keys <= 64) return AttentionKernel::light;
+  const int64_t tiles = static_cast<int64_t>(blocks_for(queries, 64)) * pairs,
+                room = device().multiprocessors;
+  if (keys <= kLightKeys) return tiles <= 2 * room ? AttentionKernel::one_group : AttentionKernel::light;
+  if (queries <= 64 || tiles <= room * 5 / 4 || (keys <= 195 && tiles <= 3 * room))
+    return AttentionKernel::halves;
   return AttentionKernel::two_groups;
 }
 
 template <class T, bool BIAS>
-cudaError_t choose_kernel(cudaStream_t stream, const AttentionArgs& a, const AttentionParams& p,
+cudaError_t choose_kernel(cudaStream_t stream, const AttentionArgs& a, AttentionParams& p,
                           AttentionKernel kernel) {
   const int head_dim = static_cast<int>(a.q.extents[2]);
   if (kernel == AttentionKernel::automatic)
-    kernel = choose(a.kv_rows.max_len, a.q_rows.max_len, p.heads * a.q_rows.batch, head_dim);
-  if (kernel == AttentionKernel::single && head_dim == 64 && a.kv_rows.max_len <= kSingleKeys) {
-    switch (blocks_for(a.kv_rows.max_len, 16)) {
-      case 0:
-      case 1:
-      case 2:
-        return queue_single<T, 32, BIAS>(stream, a, p);
-      case 3:
-        return queue_single<T, 48, BIAS>(stream, a, p);
-      case 4:
-        return queue_single<T, 64, BIAS>(stream, a, p);
-      case 5:
-        return queue_single<T, 80, BIAS>(stream, a, p);
-      default:
-        return queue_single<T, 96, BIAS>(stream, a, p);
-    }
-  }
-  if (kernel == AttentionKernel::whole && a.kv_rows.max_len <= kShortKeys) {
-    switch (head_dim) {
-      case 32:
-        return queue_short<T, 32, BIAS>(stream, a, p);
-      case 64:
-        return queue_short<T, 64, BIAS>(stream, a, p);
-      default:
-        return queue_short<T, 128, BIAS>(stream, a, p);
-    }
-  }
-  if (kernel != AttentionKernel::mma && head_dim == 64 && device().hopper()) {
-    if (kernel == AttentionKernel::overlap_2) return queue_overlap<T, 2, 64, BIAS>(stream, a, p);
-    if (kernel == AttentionKernel::overlap_3) return queue_overlap<T, 3, 128, BIAS>(stream, a, p);
-    CUtensorMap k_map, v_map;
-    if (heads_map(k_map, a.kv.k, kBoxKeys) && heads_map(v_map, a.kv.v, kBoxKeys)) {
-      switch (kernel) {
-        case AttentionKernel::one_group:
-          return queue_groups<T, 1, false, BIAS>(stream, a, p, k_map, v_map);
-        case AttentionKernel::halves:
-          return queue_groups<T, 2, true, BIAS>(stream, a, p, k_map, v_map);
-        default:
-          return queue_groups<T, 2, false, BIAS>(stream, a, p, k_map, v_map);
-      }
-    }
+    kernel = choose(a.kv_rows.max_len, a.q_rows.max_len, p.heads * a.q_rows.batch);
+  if (kernel == AttentionKernel::light && a.kv_rows.max_len > kLightKeys)
+    kernel = AttentionKernel::two_groups;
+  Maps maps;
+  if (kernel != AttentionKernel::mma && head_dim == 64 && device().hopper() &&
+      maps.make(a, kernel == AttentionKernel::light ? kBoxRows : kBoxKeys)) {
+    const cudaError_t e =
+        kernel == AttentionKernel::light       ? choose_keys<T, BIAS>(stream, a, p, maps)
+        : kernel == AttentionKernel::one_group ? queue_groups<T, 1, 1, BIAS>(stream, a, p, maps)
+        : kernel == AttentionKernel::halves    ? queue_groups<T, 1, 2, BIAS>(stream, a, p, maps)
+                                               : queue_groups<T, 2, 1, BIAS>(stream, a, p, maps);
+    p.first_row = nullptr;  // these do it themselves
+    return e;
   }
   switch (head_dim) {
     case 32:
@@ -254,8 +229,7 @@ cudaError_t choose_kernel(cudaStream_t stream, const AttentionArgs& a, const Att
 }
 
 template <class T>
-cudaError_t queue(cudaStream_t stream, const AttentionArgs& a, const AttentionParams& p,
-                  AttentionKernel kernel) {
+cudaError_t queue(cudaStream_t stream, const AttentionArgs& a, AttentionParams& p, AttentionKernel kernel) {
   const int head_dim = static_cast<int>(a.q.extents[2]);
   cudaError_t e;
   if constexpr (std::is_same_v<T, float>) {

@@ -19,15 +19,16 @@ struct AttentionParams {
   float scale_log2;  // scale * log2(e): probabilities are powers of two
 };
 
-// A row's running maximum and sum while its keys come in blocks.
+// A row's running maximum (or nearly so) and sum while its keys come in blocks.
 struct SoftmaxRow {
   float top = -kInf, sum = 0;
 
-  // Takes the maximum of a new block; returns what older terms must be multiplied with.
+  // Takes the maximum of a new block; returns what older terms must be multiplied with. A maximum that rises
+  // by less than a factor of 256 is left where it was: the powers still fit 16 bits, and nothing is scaled.
   __device__ __forceinline__ float raise(float block_top) {
-    const float risen = fmaxf(top, block_top);
-    const float factor = risen == -kInf ? 1.0f : exp2_fast(top - risen);
-    top = risen;
+    if (!(block_top > top + 8.0f)) return 1.0f;
+    const float factor = exp2_fast(top - block_top);
+    top = block_top;
     return factor;
   }
   // A finite stand-in for a maximum over nothing, so that hidden keys come out as exactly zero.

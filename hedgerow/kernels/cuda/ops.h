@@ -15,13 +15,10 @@ namespace hedgerow::cuda {
 enum class AttentionKernel : uint8_t {
   automatic,
   mma,
+  light,
   one_group,
   two_groups,
-  whole,
-  halves,
-  single,
-  overlap_2,
-  overlap_3
+  halves
 };
 
 cudaError_t attention(cudaStream_t stream, const AttentionArgs& args,
