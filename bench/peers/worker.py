@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One process of compare.py: holds one runtime's contenders and times them on request. JSON lines in, JSON lines out.
+
+{"cell": {...}} builds what the runtime can run of it and says how: {"names", "diff": largest difference of the logits from
+PyTorch's in f32, "isa": whether matrix products ran on AMX tiles, as far as the runtime tells}; {"time": name, "window": s}
+runs one contender for that long and answers the seconds of a call.
+
+What is compiled (inductor, zentorch) has its weights frozen into the graph, so that they are repacked once, as the other
+runtimes do. Compiling may use more cores (--build-cores) than the timing does.
+"""
+import json, os, sys, tempfile, time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+def bind(cores):
+    """All threads of this process onto these cores."""
+    for task in os.listdir("/proc/self/task"):
+        try:
+            os.sched_setaffinity(int(task), cores)
+        except ProcessLookupError:
+            pass
+
+
+class Build:
+    def __init__(self, cell, directory, build_cores):
+        sys.path.insert(0, HERE)
+        import torch
+        import vit_peers
+        from vit_runtimes import Graph
+        self.torch, self.v, self.Graph, self.cell, self.directory, self.build_cores = torch, vit_peers, Graph, cell, directory, build_cores
+        self.dtype = {"f32": torch.float32, "bf16": torch.bfloat16}[cell["dtype"]]
+        self.image = torch.randn(cell["batch"], 3, 224, 224, generator=torch.Generator().manual_seed(2))
+        self.f32, self.run, self.isa = self.model(torch.float32), {}, {}
+        self.modes = cell["modes"]
+
+    def model(self, dtype):
+        return self.v.Vit(self.cell["model"], 224, self.torch.device("cpu"), dtype)
+
+    def pytorch(self):
+        v, x = self.v, self.image.to(self.dtype)
+        m = self.f32 if self.dtype == self.torch.float32 else self.model(self.dtype)
+        counts = v.keep_counts(self.cell["batch"], m.n, self.cell["keep"], self.cell["spread"])
+        for mode in self.modes:
+            self.run[f"torch {mode}"] = lambda mode=mode: v.run_mode(m, mode, x, counts)
+
+    def onnx(self, mode):
+        path = os.path.join(self.directory, f"{self.cell['model']}{self.cell['batch']}{mode}.onnx")
+        if os.path.exists(path):  # another runtime or dtype was here
+            return path
+        with self.torch.no_grad():
+            self.torch.onnx.export(self.Graph(self.f32, mode, self.cell["keep"]).eval(), (self.image,), path, dynamo=True, verbose=False)
+        return path
+
+    def ort(self):
+        if self.cell["dtype"] != "f32":
+            return  # it has no bf16 path on CPUs
+        import onnxruntime as ort
+        for mode in self.fixed():
+            o = ort.SessionOptions()
+            o.intra_op_num_threads = self.cell["threads"]
+            o.log_severity_level = 3
+            s = ort.InferenceSession(self.onnx(mode), o, providers=["CPUExecutionProvider"])
+            feed = {s.get_inputs()[0].name: self.image.numpy()}
+            self.run[f"ort {mode}"] = lambda s=s, feed=feed: s.run(None, feed)[0]
+
+    def openvino(self):
+        import openvino as ov
+        core = ov.Core()
+        options = {"INFERENCE_NUM_THREADS": self.cell["threads"], "PERFORMANCE_HINT": "LATENCY",
+                   "INFERENCE_PRECISION_HINT": self.cell["dtype"]}
+        for mode in self.fixed():
+            compiled = core.compile_model(core.read_model(self.onnx(mode)), "CPU", options)
+            request, x = compiled.create_infer_request(), self.image.numpy()
+            about = [op.get_rt_info() for op in compiled.get_runtime_model().get_ops()]
+            told = lambda info, key: str(getattr(info[key], "value", info[key]))
+            self.isa[f"openvino {mode}"] = sorted({f"{told(r, 'layerType')} {told(r, 'primitiveType')}" for r in about if told(r, "layerType") in
+                                                   ("FullyConnected", "MatMul", "ScaledDotProductAttention", "Subgraph")})
+            self.run[f"openvino {mode}"] = lambda request=request, x=x: list(request.infer([x]).values())[0]
+
+    def compiled(self, backend):
+        torch = self.torch
+        import torch._inductor.config
+        torch._inductor.config.freezing = True
+        if backend == "zentorch":
+            import zentorch  # noqa: F401
+        m = self.f32 if self.dtype == torch.float32 else self.model(self.dtype)
+        x = self.image.to(self.dtype)
+        for mode in self.fixed():
+            with torch.no_grad():
+                graph = torch.export.export(self.Graph(m, mode, self.cell["keep"]).eval(), (x,)).module()
+            for name, value in list(vars(graph).items()):
+                if isinstance(value, torch.Tensor):  # a constant; as a buffer it can be frozen
+                    delattr(graph, name)
+                    graph.register_buffer(name, value)
+            torch._dynamo.reset()
+            f = torch.compile(graph, dynamic=False, backend=backend)
+            here = os.sched_getaffinity(0)
+            bind(self.build_cores or here)
+            f(x)
+            bind(here)
+            self.run[f"{backend} {mode}"] = lambda f=f: f(x)
+
+    def fixed(self):
+        return [mode for mode in ("dense", "topk") if mode in self.modes]
+
+    def build(self, runtime):
+        if runtime == "torch":
+            self.pytorch()
+        elif runtime in ("ort", "openvino"):
+            getattr(self, runtime)()
+        else:
+            self.compiled(runtime)
+
+    def check(self):
+        """Largest difference of each dense contender's logits from PyTorch's in f32; what oneDNN said it ran."""
+        torch, diff = self.torch, {}
+        want = self.v.run_mode(self.f32, "dense", self.image, None)
+        for name, f in self.run.items():
+            with tempfile.TemporaryFile() as said:
+                kept = os.dup(1)
+                os.dup2(said.fileno(), 1)
+                try:
+                    with torch.backends.mkldnn.verbose(torch.backends.mkldnn.VERBOSE_ON):
+                        got = f()
+                finally:
+                    os.dup2(kept, 1)
+                    os.close(kept)
+                said.seek(0)
+                kinds = {part[5] for part in (line.split(",") for line in said.read().decode(errors="replace").splitlines())
+                         if len(part) > 5 and part[0] == "onednn_verbose" and any(w in part for w in ("matmul", "inner_product"))}
+            if kinds:
+                self.isa[name] = sorted(kinds)
+            if name.endswith("dense"):
+                diff[name] = float((torch.as_tensor(got).float() - want).abs().max())
+        return diff
+
+
+def main(runtime, directory, build_cores):
+    import torch
+    out = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whatever the libraries print goes to stderr
+    run = {}
+    with torch.inference_mode():
+        for line in sys.stdin:
+            ask = json.loads(line)
+            if "cell" in ask:
+                run, answer = {}, {}
+                try:
+                    torch.set_num_threads(ask["cell"]["threads"])
+                    b = Build(ask["cell"], directory, build_cores)
+                    b.build(runtime)
+                    diff = b.check()
+                    run = b.run
+                    answer = dict(names=list(run), diff=diff, isa=b.isa)
+                except Exception as e:  # a contender that can't run this cell is named, the rest go on
+                    answer = dict(names=[], error=repr(e)[:300])
+            else:
+                f, calls = run[ask["time"]], 0
+                begin = time.perf_counter()
+                while calls == 0 or time.perf_counter() - begin < ask["window"]:
+                    f()
+                    calls += 1
+                answer = {"s": (time.perf_counter() - begin) / calls}
+            print(json.dumps(answer), file=out, flush=True)
+
+
+def core_list(text):
+    cores = set()
+    for part in filter(None, text.split(",")):
+        first, _, last = part.partition("-")
+        cores.update(range(int(first), int(last or first) + 1))
+    return cores
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], core_list(sys.argv[3]))
