@@ -7,17 +7,19 @@ Contenders: PyTorch (dense, padded-full, padded-max, top-k); torch.compile with 
 (dense, top-k). `topk` is one count for the whole batch fixed in the graph, the strongest a static runtime can do; ours is
 ragged, keep +- spread per picture. PyTorch's padded runs score by the token norm, the cheapest score of the four methods.
 
-On CPUs with AMX the peers use its matrix tiles for bf16; ours has no AMX path. There each bf16 peer runs as it comes and once
-more without AMX (NAME-noamx; by ONEDNN_MAX_CPU_ISA; what it then ran is under "isa"), and the ratios say which.
+On CPUs with AMX the peers use its matrix tiles for bf16; ours has no AMX path. There each bf16 peer runs as it comes and those of
+--noamx once more without AMX (NAME-noamx; by ONEDNN_MAX_CPU_ISA; what it then ran is under "isa"), and the ratios say which.
 
 Usage: compare.py PROGRAM [--models T,S,B] [--batches 1,8,32] [--dtypes f32,bf16] [--rounds 3] [--window 0.6]
                   [--methods paper-l2] [--runtimes torch,ort,openvino,inductor,zentorch=PYTHON] [--levels auto,avx512]
-                  [--json FILE] [--resume] [--budget SECONDS] [--build-cores 0-11]
+                  [--json FILE] [--resume] [--budget SECONDS] [--build-cores 0-11] [--noamx torch,openvino]
 --json: one line a cell, appended. --resume leaves out cells that FILE has; --budget starts no cell that the last one's time
-says would end later: so a long run can be cut into slices. Pin it from outside: taskset -c 12,14 compare.py ...
+says would end later: so a long run can be cut into slices. Pin it from outside: taskset -c 12,14 compare.py ... With
+--build-cores, cells are built ahead on those (compilers take longer than the timing); leave the timed ones out.
 Needs torch, onnx, onnxscript, onnxruntime, openvino in the Python that runs it; zentorch may live in another.
 """
 import argparse, json, os, statistics, subprocess, sys, tempfile, time
+from concurrent.futures import ThreadPoolExecutor
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 median = statistics.median
@@ -28,6 +30,10 @@ class Worker:
     def __init__(self, spec, directory, build_cores, noamx=False):
         self.runtime, _, self.python = spec.partition("=")
         self.noamx, self.arguments, self.p = noamx, [directory, build_cores], None
+
+    def end(self):
+        if self.p:
+            self.p.kill()
 
     def named(self, name):
         return name.replace(self.runtime, self.runtime + "-noamx", 1) if self.noamx else name
@@ -85,10 +91,9 @@ def one_round(program, cell, peers, a, levels):
 
 
 def ratios(rounds):
-    """Of each of our runs over the best peer of its kind; where there is AMX, also over the best without."""
+    """Of each of our runs over the best peer of its kind; where there is AMX, also over the best of those run without it."""
     def best(speed, end, noamx):
-        twins = {n.split(" ")[0][:-6] for n in speed if "-noamx " in n}
-        fits = lambda n: n.endswith(end) and not n.startswith("ours") and (not noamx or "-noamx " in n or n.split(" ")[0] not in twins)
+        fits = lambda n: n.endswith(end) and not n.startswith("ours") and (not noamx or "-noamx " in n)
         return max((speed[n] for n in speed if fits(n)), default=float("nan"))
     speeds = [r[0] for r in rounds]
     names = [n for n in speeds[0] if all(n in s for s in speeds)]
@@ -103,16 +108,23 @@ def ratios(rounds):
     return over
 
 
-def measure(cell, workers, a):
+def build(cell, workers):
+    """All runtimes build their contenders at once: (peers, a report with what they said)."""
     begin, peers, report = time.time(), [], dict(cell, errors={}, isa={}, diff={})
-    for w in workers:
-        answer = w.ask(cell=cell)
+    with ThreadPoolExecutor(len(workers)) as pool:
+        answers = list(pool.map(lambda w: w.ask(cell=cell), workers))
+    for w, answer in zip(workers, answers):
         peers += [(w, n) for n in answer["names"]]
         if "error" in answer:
             report["errors"][w.named(w.runtime)] = answer["error"]
         for what in ("isa", "diff"):
             report[what].update({w.named(n): x for n, x in answer.get(what, {}).items()})
     report["build_s"] = time.time() - begin
+    return peers, report
+
+
+def measure(cell, peers, report, a):
+    begin = time.time()
     levels = [x for x in a.levels.split(",") if x == "auto" or cell["dtype"] == "bf16"]
     rounds = [one_round(a.program, cell, peers, a, levels) for _ in range(a.rounds)]
     collect = lambda i: {n: median(r[i][n] for r in rounds) for n in rounds[0][i] if all(n in r[i] for r in rounds)}
@@ -139,41 +151,47 @@ def main():
     p.add_argument("--methods", default="paper-l2"); p.add_argument("--runtimes", default="torch,ort,openvino,inductor")
     p.add_argument("--levels", default="auto"); p.add_argument("--json", default="")
     p.add_argument("--resume", action="store_true"); p.add_argument("--budget", type=float, default=0)
-    p.add_argument("--build-cores", default="")
+    p.add_argument("--build-cores", default=""); p.add_argument("--noamx", default="torch,openvino")
     a = p.parse_args()
     begin, machine = time.time(), cpu()
     commit = subprocess.run(["git", "-C", HERE, "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
-    amx = "amx_bf16" in machine["flags"]
     directory = tempfile.TemporaryDirectory()  # of exported graphs
-    worker = lambda spec, noamx=False: Worker(spec, directory.name, a.build_cores, noamx)
-    plain = [worker(spec) for spec in a.runtimes.split(",")]
-    twins = [worker(spec, True) for spec in a.runtimes.split(",") if not spec.startswith("ort")] if amx else []
+    specs = a.runtimes.split(",")
+    twins = [x for x in specs if x.split("=")[0] in a.noamx.split(",")] if "amx_bf16" in machine["flags"] else []
+    # Two sets of processes where building has cores of its own: one builds the next cell while the other is timed.
+    sets = [([Worker(x, directory.name, a.build_cores) for x in specs],
+             [Worker(x, directory.name, a.build_cores, noamx=True) for x in twins]) for _ in range(2 if a.build_cores else 1)]
     key = lambda c: (c["dtype"], c["model"], c["batch"])
     done = {key(json.loads(line)) for line in open(a.json)} if a.resume and os.path.exists(a.json) else set()
-    longest = 0
-    for batch in map(int, a.batches.split(",")):
-        for model in a.models.split(","):
-            for dtype in a.dtypes.split(","):
-                cell = dict(dtype=dtype, model=model, batch=batch, keep=a.keep, spread=a.spread, threads=a.threads,
-                            modes=["dense", "padded-full", "padded-max", "topk"])
-                if key(cell) in done:
-                    continue
-                if a.budget and time.time() - begin + longest > a.budget:
-                    print("compare: the rest in another slice", flush=True)
-                    return
-                for old in os.listdir(directory.name):
-                    if not old.startswith(f"{model}{batch}"):
-                        os.remove(os.path.join(directory.name, old))
-                report = measure(cell, plain + (twins if dtype == "bf16" else []), a)
-                longest = max(longest, report["seconds"])
-                report.update(commit=commit, cpu=machine, cores=sorted(os.sched_getaffinity(0)))
-                if a.json:
-                    with open(a.json, "a") as f:
-                        f.write(json.dumps(report) + "\n")
-                print(f"{dtype} {model} {batch}: " + ", ".join(f"{n} {s:.1f}" for n, s in report["images_per_s"].items()))
-                print("    " + ", ".join(f"{n} {r:.2f}x" for n, r in report["ratio"].items()) +
-                      f"; share of peak: ours dense {100 * report['share_of_peak']['ours none']:.0f} %; "
-                      f"{report['seconds']:.0f} s {report['errors'] or ''}", flush=True)
+    cells = [dict(dtype=dtype, model=model, batch=batch, keep=a.keep, spread=a.spread, threads=a.threads,
+                  modes=["dense", "padded-full", "padded-max", "topk"])
+             for batch in map(int, a.batches.split(",")) for model in a.models.split(",") for dtype in a.dtypes.split(",")]
+    cells = [c for c in cells if key(c) not in done]
+    longest, ahead = 0, ThreadPoolExecutor(1)
+    start = lambda i: ahead.submit(build, cells[i], sets[i % len(sets)][0] + (sets[i % len(sets)][1] if cells[i]["dtype"] == "bf16" else []))
+    built = start(0) if cells else None
+    for i, cell in enumerate(cells):
+        if a.budget and time.time() - begin + longest > a.budget:
+            print("compare: the rest in another slice", flush=True)
+            break
+        begun = time.time()
+        peers, report = built.result()
+        if i + 1 < len(cells) and len(sets) > 1:
+            built = start(i + 1)
+        report = measure(cell, peers, report, a)
+        if i + 1 < len(cells) and len(sets) == 1:
+            built = start(i + 1)
+        longest = max(longest, time.time() - begun)
+        report.update(commit=commit, cpu=machine, cores=sorted(os.sched_getaffinity(0)))
+        if a.json:
+            with open(a.json, "a") as f:
+                f.write(json.dumps(report) + "\n")
+        print("{dtype} {model} {batch}: ".format(**cell) + ", ".join(f"{n} {s:.1f}" for n, s in report["images_per_s"].items()))
+        print("    " + ", ".join(f"{n} {r:.2f}x" for n, r in report["ratio"].items()) +
+              f"; share of peak: ours dense {100 * report['share_of_peak']['ours none']:.0f} %; "
+              f"{report['build_s']:.0f} + {report['seconds']:.0f} s {report['errors'] or ''}", flush=True)
+    for w in (w for pair in sets for some in pair for w in some):
+        w.end()
 
 
 if __name__ == "__main__":

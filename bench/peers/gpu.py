@@ -1,16 +1,16 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Hedgerow beside what else runs pruned Vision Transformers on an NVIDIA GPU, in one sitting: at every point each contender
-is timed once a round, rounds repeat, medians are kept, and every ratio is formed within its round first.
+is timed once a round, rounds repeat, medians are kept.
 
 attention   head_dim 64, f16: one call as one graph of 100 calls / 100, for every side, at the same lengths (spread by 30 %,
-            exact mean), several seeds. Peers: SDPA padded to the longest, without a mask (not the same result, but the speed of
-            a dense kernel on that shape) and with one; varlen (FlashAttention-2 in PyTorch); fa4 (flash-attn-4, where installed);
-            paper (--paper). Ragged results are compared with the masked one first.
+            exact mean), several seeds; ratios are formed within a round. Peers: SDPA padded to the longest, without a mask
+            (not the same result, but the speed of a dense kernel on that shape) and with one; varlen (FlashAttention-2 in
+            PyTorch); fa4 (flash-attn-4, where installed); paper (--paper). Ragged results are compared with the masked one first.
 host        host time to submit one call on almost no work.
 end-to-end  DeiT, f16, pictures on the device: one prune by token norm after block 4 (vit_peers.py's modes, eager and as a graph
-            wherever that can be captured; the host knows all counts beforehand), beside `hedgerow bench vit --device cuda`.
-            Peers run the whole last block.
+            wherever that can be captured; the host knows all counts beforehand), and `hedgerow bench vit --device cuda`
+            before and after each model's peers. Peers run the whole last block.
 
 --paper DIR: the code of "Dispatch-Aware Ragged Attention for Pruned Vision Transformers" (repository saifmb0/sparse-vits,
 micro_benchmark.py and e2e_benchmark.py), run from where it lies: it has no licence. Its pipelines keep a fixed half, and run
@@ -29,6 +29,7 @@ import vit_peers as v
 
 MODES = "dense,padded-full,padded-max,topk,varlen,fa4"
 CELLS = ",".join([f"{m}:224:{b}" for m in "TSB" for b in (1, 8, 32, 128, 256)] + [f"B:384:{b}" for b in (1, 8, 32)])
+OUR_MARKS = ("counts", "last_block", "variant")  # what else tells our runs of one method apart, where our JSON has it
 sync = torch.cuda.synchronize
 median = statistics.median
 
@@ -127,7 +128,7 @@ def attention_point(batch, heads, mean, seeds, rounds, paper, ours):
         found = {name: [] for name in graphs}
         for _ in range(rounds):
             for name, g in graphs.items():
-                found[name].append(g.us(3))
+                found[name].append(g.us(1 if found[name] and found[name][0] > 200 else 3))
             if ours:
                 answer = ours.ask(heads, lengths, 3)
                 found.setdefault("ours", []).append(answer["us"])
@@ -146,17 +147,20 @@ def attention_point(batch, heads, mean, seeds, rounds, paper, ours):
 
 
 # ------------------------------------------------------------------------------------------------ end to end
-def our_models(program, model, image, batch, methods, seconds):
-    """Our program's adapter: one call, all methods of one cell; name -> its figures."""
+def our_models(program, model, image, batches, methods, seconds, errors):
+    """The adapter to our program: one call, all batches and methods of a model. batch -> name -> images/s."""
     with tempfile.NamedTemporaryFile(suffix=".json") as f:
-        done = subprocess.run([program, "bench", "vit", "--device", "cuda", "--models", model, "--size", str(image), "--batches", str(batch),
+        done = subprocess.run([program, "bench", "vit", "--device", "cuda", "--models", model, "--size", str(image), "--batches", batches,
                                "--dtypes", "f16", "--keeps", "0.5", "--spread", "0.2", "--methods", methods, "--layouts", "ragged",
-                               "--seconds", str(seconds), "--json", f.name], capture_output=True, text=True, timeout=120)
-        if done.returncode:
-            raise RuntimeError(f"{program}: exit {done.returncode}: {done.stderr.strip()[-200:]}")
-        results = json.load(open(f.name))["results"]
-    marks = lambda r: [r["method"]] + [str(r[k]) for k in ("counts", "last_block", "variant") if r.get(k)]
-    return {"ours " + " ".join(marks(r)): r for r in results}
+                               "--seconds", str(seconds), "--json", f.name], capture_output=True, text=True)
+        if done.returncode:  # what it has measured before counts
+            errors["ours"] = f"exit {done.returncode}: {done.stderr.strip()[-300:]}"
+        text = open(f.name).read()
+    found = {}
+    for r in json.loads(text)["results"] if text else ():
+        marks = [r["method"]] + [f"{k}={r[k]}" for k in OUR_MARKS if k in r]
+        found.setdefault(r["batch"], {})["ours " + " ".join(marks)] = r
+    return found
 
 
 def model_sides(m, model, image, batch, modes, paper, errors):
@@ -185,32 +189,48 @@ def model_sides(m, model, image, batch, modes, paper, errors):
 def cell(m, model, image, batch, a, paper):
     errors = {}
     sides = model_sides(m, model, image, batch, a.modes.split(","), paper, errors)
-    rounds = []
-    for r in range(a.rounds):
-        speed = {name: batch / v.timed(f, sync, a.window, 1) for name, f in sides.items()}
-        if a.program:
-            try:
-                figures = our_models(a.program, model, image, batch, a.methods, a.window)
-                speed.update({name: f["images_per_s"] for name, f in figures.items()})
-            except Exception as e:
-                errors["ours"] = repr(e)[:300]
-        rounds.append(speed)
-    names = [n for n in rounds[0] if all(n in r for r in rounds)]
-    report = dict(model=model, image=image, batch=batch, images_per_s={n: median(r[n] for r in rounds) for n in names}, ratio={},
-                  errors=errors)
-    peers = [n for n in names if not n.startswith("ours")]
-    dense = [n for n in peers if n.startswith("dense")]
-    report["best_peer"] = max(peers, key=report["images_per_s"].get)
-    over = lambda n, others: median(r[n] / max(r[o] for o in others) for r in rounds)
-    for n in names:
+    rounds = [{name: batch / v.timed(f, sync, a.window, 1) for name, f in sides.items()} for _ in range(a.rounds)]
+    speed = {n: median(r[n] for r in rounds) for n in sides}
+    return dict(model=model, image=image, batch=batch, images_per_s=speed, best_peer=max(speed, key=speed.get), errors=errors)
+
+
+def beside(report, ours):
+    """Adds our figures of one cell, each call's, and their ratios to the peers'."""
+    speed = report["images_per_s"]
+    peers, over = dict(speed), {}
+    report["ours"] = ours
+    for n in ours[0] if ours else ():
+        speed[n] = median(figures[n]["images_per_s"] for figures in ours if n in figures)
         if n.startswith("ours none"):
-            report["ratio"][f"{n} over best dense peer"] = over(n, dense)
-        elif n.startswith("ours"):
-            report["ratio"][f"{n} over best peer"] = over(n, peers)
-            for padded in ("padded-full", "padded-max", "paper-padded", "paper-triton"):
-                if padded in names:
-                    report["ratio"][f"{n} over {padded}"] = over(n, [padded])
+            over[f"{n} over best dense peer"] = speed[n] / max(t for p, t in peers.items() if p.startswith("dense"))
+        else:
+            over[f"{n} over best peer"] = speed[n] / max(peers.values())
+            over.update({f"{n} over {p}": speed[n] / t for p, t in peers.items() if p.startswith(("padded", "paper"))})
+    report["ratio"] = over
     return report
+
+
+def models(a, paper, keep):
+    groups = {}
+    for text in a.cells.split(","):
+        model, image, batch = text.split(":")
+        groups.setdefault((model, int(image)), []).append(int(batch))
+    for (model, image), batches in groups.items():
+        errors = {}
+        call = lambda: our_models(a.program, model, image, ",".join(map(str, batches)), a.methods, a.window, errors) if a.program else {}
+        m, ours = v.Vit(model, image, torch.device("cuda"), torch.float16), [call()]
+        reports = []
+        for batch in batches:
+            reports.append(cell(m, model, image, batch, a, paper))
+            torch.cuda.empty_cache()
+        ours.append(call())
+        for r in reports:
+            r["errors"].update(errors)
+            r = beside(r, [o[r["batch"]] for o in ours if r["batch"] in o])
+            keep("end_to_end", r)
+            print(f"{model} {image} {r['batch']}: " + ", ".join(f"{k} {s:.0f}" for k, s in r["images_per_s"].items()) +
+                  f"; best peer {r['best_peer']}; " + ", ".join(f"{k} {s:.2f}" for k, s in r["ratio"].items()) +
+                  (f" {r['errors']}" if r["errors"] else ""), flush=True)
 
 
 def main():
@@ -264,16 +284,8 @@ def main():
             v.floor(torch.device("cuda"), torch.float16, sync, lambda **k: (keep("host", k), print("host", k)), skip=("nested",))
             if ours:
                 keep("host", dict(floor="ours", host_us_median=ours.ask(3, [20], 3)["host_us"]))
-        last = m = None
-        for text in a.cells.split(",") if "end-to-end" in parts else ():
-            model, image, batch = text.split(":")
-            if (model, image) != last:
-                m, last = v.Vit(model, int(image), torch.device("cuda"), torch.float16), (model, image)
-            r = cell(m, model, int(image), int(batch), a, paper)
-            keep("end_to_end", r)
-            print(f"{text}: " + ", ".join(f"{k} {s:.0f}" for k, s in r["images_per_s"].items()) + f"; best peer {r['best_peer']}; " +
-                  ", ".join(f"{k} {s:.2f}" for k, s in r["ratio"].items()) + (f" {r['errors']}" if r["errors"] else ""), flush=True)
-            torch.cuda.empty_cache()
+        if "end-to-end" in parts:
+            models(a, paper, keep)
 
 
 if __name__ == "__main__":

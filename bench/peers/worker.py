@@ -6,9 +6,9 @@ PyTorch's in f32, "isa": whether matrix products ran on AMX tiles, as far as the
 runs one contender for that long and answers the seconds of a call.
 
 What is compiled (inductor, zentorch) has its weights frozen into the graph, so that they are repacked once, as the other
-runtimes do. Compiling may use more cores (--build-cores) than the timing does.
+runtimes do. Building may use other cores than the timing does.
 """
-import json, os, sys, tempfile, time
+import fcntl, json, os, sys, tempfile, time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -23,12 +23,12 @@ def bind(cores):
 
 
 class Build:
-    def __init__(self, cell, directory, build_cores):
+    def __init__(self, cell, directory):
         sys.path.insert(0, HERE)
         import torch
         import vit_peers
         from vit_runtimes import Graph
-        self.torch, self.v, self.Graph, self.cell, self.directory, self.build_cores = torch, vit_peers, Graph, cell, directory, build_cores
+        self.torch, self.v, self.Graph, self.cell, self.directory = torch, vit_peers, Graph, cell, directory
         self.dtype = {"f32": torch.float32, "bf16": torch.bfloat16}[cell["dtype"]]
         self.image = torch.randn(cell["batch"], 3, 224, 224, generator=torch.Generator().manual_seed(2))
         self.f32, self.run, self.isa = self.model(torch.float32), {}, {}
@@ -45,11 +45,13 @@ class Build:
             self.run[f"torch {mode}"] = lambda mode=mode: v.run_mode(m, mode, x, counts)
 
     def onnx(self, mode):
-        path = os.path.join(self.directory, f"{self.cell['model']}{self.cell['batch']}{mode}.onnx")
-        if os.path.exists(path):  # another runtime or dtype was here
-            return path
-        with self.torch.no_grad():
-            self.torch.onnx.export(self.Graph(self.f32, mode, self.cell["keep"]).eval(), (self.image,), path, dynamo=True, verbose=False)
+        path = os.path.join(self.directory, f"{self.cell['model']}-{self.cell['batch']}-{mode}.onnx")
+        with open(path + ".lock", "w") as lock, self.torch.no_grad():
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not os.path.exists(path + ".done"):  # else another runtime or dtype was here
+                graph = self.Graph(self.f32, mode, self.cell["keep"]).eval()
+                self.torch.onnx.export(graph, (self.image,), path, dynamo=True, verbose=False)
+                open(path + ".done", "w").close()
         return path
 
     def ort(self):
@@ -68,7 +70,7 @@ class Build:
         import openvino as ov
         core = ov.Core()
         options = {"INFERENCE_NUM_THREADS": self.cell["threads"], "PERFORMANCE_HINT": "LATENCY",
-                   "INFERENCE_PRECISION_HINT": self.cell["dtype"]}
+                   "INFERENCE_PRECISION_HINT": self.cell["dtype"], "ENABLE_CPU_PINNING": False}
         for mode in self.fixed():
             compiled = core.compile_model(core.read_model(self.onnx(mode)), "CPU", options)
             request, x = compiled.create_infer_request(), self.image.numpy()
@@ -95,10 +97,7 @@ class Build:
                     graph.register_buffer(name, value)
             torch._dynamo.reset()
             f = torch.compile(graph, dynamic=False, backend=backend)
-            here = os.sched_getaffinity(0)
-            bind(self.build_cores or here)
             f(x)
-            bind(here)
             self.run[f"{backend} {mode}"] = lambda f=f: f(x)
 
     def fixed(self):
@@ -137,6 +136,9 @@ class Build:
 
 
 def main(runtime, directory, build_cores):
+    cores = os.sched_getaffinity(0)
+    build_cores = build_cores or cores
+    os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = str(len(build_cores))
     import torch
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever the libraries print goes to stderr
@@ -146,15 +148,17 @@ def main(runtime, directory, build_cores):
             ask = json.loads(line)
             if "cell" in ask:
                 run, answer = {}, {}
+                bind(build_cores)
                 try:
                     torch.set_num_threads(ask["cell"]["threads"])
-                    b = Build(ask["cell"], directory, build_cores)
+                    b = Build(ask["cell"], directory)
                     b.build(runtime)
                     diff = b.check()
                     run = b.run
                     answer = dict(names=list(run), diff=diff, isa=b.isa)
                 except Exception as e:  # a contender that can't run this cell is named, the rest go on
                     answer = dict(names=[], error=repr(e)[:300])
+                bind(cores)
             else:
                 f, calls = run[ask["time"]], 0
                 begin = time.perf_counter()
