@@ -12,10 +12,12 @@ On CPUs with AMX the peers use its matrix tiles for bf16; ours has no AMX path. 
 
 Usage: compare.py PROGRAM [--models T,S,B] [--batches 1,8,32] [--dtypes f32,bf16] [--rounds 3] [--window 0.6]
                   [--methods paper-l2] [--runtimes torch,ort,openvino,inductor,zentorch=PYTHON] [--levels auto,avx512]
-                  [--json FILE] [--resume] [--budget SECONDS] [--build-cores 0-11] [--noamx torch,openvino]
+                  [--json FILE] [--resume] [--budget SECONDS] [--cell-seconds S] [--build-cores 4-7] [--graphs DIR]
+                  [--noamx torch,openvino]
 --json: one line a cell, appended. --resume leaves out cells that FILE has; --budget starts no cell that the last one's time
-says would end later: so a long run can be cut into slices. Pin it from outside: taskset -c 12,14 compare.py ... With
---build-cores, cells are built ahead on those (compilers take longer than the timing); leave the timed ones out.
+says would end later: so a long run can be cut into slices; --cell-seconds: no further round of a cell that would end later.
+Pin it from outside: taskset -c 12,14 compare.py ... With --build-cores, cells are built ahead on those (compilers take longer
+than the timing); leave the timed ones and those that share their physical cores out. --graphs DIR keeps exported graphs.
 Needs torch, onnx, onnxscript, onnxruntime, openvino in the Python that runs it; zentorch may live in another.
 """
 import argparse, json, os, statistics, subprocess, sys, tempfile, time
@@ -110,13 +112,14 @@ def ratios(rounds):
 
 def build(cell, workers):
     """All runtimes build their contenders at once: (peers, a report with what they said)."""
-    begin, peers, report = time.time(), [], dict(cell, errors={}, isa={}, diff={})
+    begin, peers, report = time.time(), [], dict(cell, errors={}, isa={}, diff={}, builds_s={})
     with ThreadPoolExecutor(len(workers)) as pool:
         answers = list(pool.map(lambda w: w.ask(cell=cell), workers))
     for w, answer in zip(workers, answers):
         peers += [(w, n) for n in answer["names"]]
         if "error" in answer:
             report["errors"][w.named(w.runtime)] = answer["error"]
+        report["builds_s"][w.named(w.runtime)] = answer.get("build_s")
         for what in ("isa", "diff"):
             report[what].update({w.named(n): x for n, x in answer.get(what, {}).items()})
     report["build_s"] = time.time() - begin
@@ -126,9 +129,13 @@ def build(cell, workers):
 def measure(cell, peers, report, a):
     begin = time.time()
     levels = [x for x in a.levels.split(",") if x == "auto" or cell["dtype"] == "bf16"]
-    rounds = [one_round(a.program, cell, peers, a, levels) for _ in range(a.rounds)]
+    rounds, last = [], 0
+    while len(rounds) < a.rounds and (not rounds or time.time() - begin + last < a.cell_seconds):
+        start = time.time()
+        rounds.append(one_round(a.program, cell, peers, a, levels))
+        last = time.time() - start
     collect = lambda i: {n: median(r[i][n] for r in rounds) for n in rounds[0][i] if all(n in r[i] for r in rounds)}
-    report.update(machine=rounds[0][2], peak_flops=median(r[3] for r in rounds), rounds=a.rounds, images_per_s=collect(0),
+    report.update(machine=rounds[0][2], peak_flops=median(r[3] for r in rounds), rounds=len(rounds), images_per_s=collect(0),
                   share_of_peak=collect(1), ratio=ratios(rounds), seconds=time.time() - begin)
     return report
 
@@ -152,15 +159,17 @@ def main():
     p.add_argument("--levels", default="auto"); p.add_argument("--json", default="")
     p.add_argument("--resume", action="store_true"); p.add_argument("--budget", type=float, default=0)
     p.add_argument("--build-cores", default=""); p.add_argument("--noamx", default="torch,openvino")
+    p.add_argument("--cell-seconds", type=float, default=600); p.add_argument("--graphs", default="")
     a = p.parse_args()
     begin, machine = time.time(), cpu()
     commit = subprocess.run(["git", "-C", HERE, "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
-    directory = tempfile.TemporaryDirectory()  # of exported graphs
+    scratch = tempfile.TemporaryDirectory()
+    directory = a.graphs or scratch.name  # of exported graphs
     specs = a.runtimes.split(",")
     twins = [x for x in specs if x.split("=")[0] in a.noamx.split(",")] if "amx_bf16" in machine["flags"] else []
     # Two sets of processes where building has cores of its own: one builds the next cell while the other is timed.
-    sets = [([Worker(x, directory.name, a.build_cores) for x in specs],
-             [Worker(x, directory.name, a.build_cores, noamx=True) for x in twins]) for _ in range(2 if a.build_cores else 1)]
+    sets = [([Worker(x, directory, a.build_cores) for x in specs],
+             [Worker(x, directory, a.build_cores, noamx=True) for x in twins]) for _ in range(2 if a.build_cores else 1)]
     key = lambda c: (c["dtype"], c["model"], c["batch"])
     done = {key(json.loads(line)) for line in open(a.json)} if a.resume and os.path.exists(a.json) else set()
     cells = [dict(dtype=dtype, model=model, batch=batch, keep=a.keep, spread=a.spread, threads=a.threads,
@@ -189,7 +198,7 @@ def main():
         print("{dtype} {model} {batch}: ".format(**cell) + ", ".join(f"{n} {s:.1f}" for n, s in report["images_per_s"].items()))
         print("    " + ", ".join(f"{n} {r:.2f}x" for n, r in report["ratio"].items()) +
               f"; share of peak: ours dense {100 * report['share_of_peak']['ours none']:.0f} %; "
-              f"{report['build_s']:.0f} + {report['seconds']:.0f} s {report['errors'] or ''}", flush=True)
+              f"{report['rounds']} rounds, {report['build_s']:.0f} + {report['seconds']:.0f} s {report['errors'] or ''}", flush=True)
     for w in (w for pair in sets for some in pair for w in some):
         w.end()
 
