@@ -1,41 +1,79 @@
 // SPDX-License-Identifier: Apache-2.0
 // The four products of a ViT block, with bias (GELU on fc1, residual on proj and fc2): device time of one
-// call as a graph of 50 calls / 50, over models and row counts; every tile shape beside the automatic choice.
-// JSON lines on standard output.
-//   linear_sweep [f16|bf16] [all | point DIM ROWS TILE: the four products once each, eager, for a profiler]
+// call as a graph of many / their number, over models and row counts, beside cuBLASLt's with the same
+// epilogue (its GELU is the tanh kind) and with the bias alone. `all` also times every tile shape. JSON lines
+// on standard output.
+//   linear_sweep [f16|bf16] [all [DIM] | point DIM ROWS TILE SHARE: the products once each, eager, for a
+//   profiler]
 #include <cstdlib>
 #include <cstring>
+#include <string>
 
+#include "bench/cuda/cublaslt.h"
 #include "bench/cuda/timing.h"
 
 using namespace hedgerow;
 using namespace hedgerow::cuda;
 
+namespace {
+
+struct Product {
+  const char* name;
+  int n, k;
+  Activation act;
+  bool residual;
+};
+
+const char* name_of(LinearTile tile) {
+  constexpr const char* kNames[] = {"",         "plain", "alone192",  "alone128", "s64x64", "s128x64",
+                                    "s128x128", "mma",   "staged192", "pp192",    "pp128"};
+  return kNames[static_cast<int>(tile)];
+}
+std::string name_of(const LinearPlan& plan) {
+  constexpr const char* kShares[] = {"", "w", "x"};
+  return std::string(name_of(plan.tile)) + kShares[static_cast<int>(plan.share)] + "/" +
+         std::to_string(plan.split);
+}
+
+// Shapes that may win somewhere.
+std::vector<LinearPlan> plans_for(int rows, int k) {
+  std::vector<LinearPlan> plans;
+  for (LinearTile tile : {LinearTile::split_64x64, LinearTile::split_128x64, LinearTile::split_128x128}) {
+    for (int split : {1, 2, 4, 8}) {
+      if (rows <= 7000 && k / 64 >= split) plans.push_back({tile, split, Share::none});
+    }
+  }
+  if (rows < 190) return plans;
+  for (LinearTile tile : {LinearTile::alone_192, LinearTile::alone_128, LinearTile::staged_192}) {
+    plans.push_back({tile, 1, Share::none});
+  }
+  for (LinearTile tile : {LinearTile::pingpong_192, LinearTile::pingpong_128}) {
+    for (Share share : {Share::none, Share::weights, Share::rows}) plans.push_back({tile, 1, share});
+  }
+  return plans;
+}
+
+}  // namespace
+
 int main(int argc, char** argv) {
   const Dtype dtype = argc > 1 && !std::strcmp(argv[1], "bf16") ? Dtype::bf16 : Dtype::f16;
   const bool all = argc > 2 && !std::strcmp(argv[2], "all");
-  constexpr int kCalls = 50;
   if (bench::no_device()) return 77;
   cudaStream_t stream;
   check(cudaStreamCreate(&stream), "creating a stream");
-  const char* tiles[] = {"",        "plain",    "alone192", "alone128", "s64x64",
-                         "s128x64", "s128x128", "mma",      "staged192"};
-  const bool point = argc > 5 && !std::strcmp(argv[2], "point");
-  std::vector<int> dims = {192, 384, 768}, row_counts = {99, 197, 792, 1576, 6304, 25344, 50432};
+  const bool point = argc > 6 && !std::strcmp(argv[2], "point");
+  std::vector<int> dims = {192, 384, 768};
+  std::vector<int> row_counts = {99, 197, 792, 1576, 3152, 6304, 12608, 25344, 50432};
+  if (all && argc > 3) dims = {std::atoi(argv[3])};
   if (point) dims = {std::atoi(argv[3])}, row_counts = {std::atoi(argv[4])};
   for (int dim : dims) {
-    const struct {
-      const char* name;
-      int n, k;
-      Activation act;
-      bool residual;
-    } products[] = {{"qkv", 3 * dim, dim, Activation::none, false},
-                    {"proj", dim, dim, Activation::none, true},
-                    {"fc1", 4 * dim, dim, Activation::gelu_erf, false},
-                    {"fc2", dim, 4 * dim, Activation::none, true}};
+    const Product products[] = {{"qkv", 3 * dim, dim, Activation::none, false},
+                                {"proj", dim, dim, Activation::none, true},
+                                {"fc1", 4 * dim, dim, Activation::gelu_erf, false},
+                                {"fc2", dim, 4 * dim, Activation::none, true}};
     for (int rows : row_counts) {
-      double sum = 0, best_sum = 0, flops = 0;
-      for (const auto& product : products) {
+      double sum = 0, best_sum = 0, vendor_sum = 0, flops = 0;
+      for (const Product& product : products) {
         const Buffer x = bench::random_halves(static_cast<size_t>(rows) * product.k, dtype, 1, 1);
         const Buffer out = device_buffer(static_cast<size_t>(rows) * product.n * 2);
         const Buffer residual = bench::random_halves(static_cast<size_t>(rows) * product.n, dtype, 1, 2);
@@ -49,48 +87,60 @@ int main(int argc, char** argv) {
         if (product.residual) a.residual = matrix_view(residual.as(), dtype, rows, product.n);
         a.out = matrix_view(out.as(), dtype, rows, product.n);
         a.rows = {offsets.as<const int32_t>(), 1, rows, rows};
-        auto timed = [&](LinearPlan plan) {
-          return bench::time_graph(
-                     stream,
-                     [&](cudaStream_t s) {
-                       for (int i = 0; i < kCalls; ++i) {
-                         if (const cudaError_t e = linear(s, a, plan); e != cudaSuccess) return e;
-                       }
-                       return cudaSuccess;
-                     },
-                     all ? 3 : 7)
-                     .device_us /
-                 kCalls;
-        };
         if (point) {
-          check(linear(stream, a, {static_cast<LinearTile>(std::atoi(argv[5])), 1}), "linear");
+          const LinearPlan plan{static_cast<LinearTile>(std::atoi(argv[5])), 1,
+                                static_cast<Share>(std::atoi(argv[6]))};
+          check(linear(stream, a, plan), "linear");
           check(cudaStreamSynchronize(stream), "linear");
           continue;
         }
+        const double work = 2.0 * rows * product.n * product.k;
+        const int calls = std::min(50, std::max(10, static_cast<int>(1e12 / work)));
+        auto timed = [&](auto&& queue) {
+          return bench::time_graph(
+                     stream,
+                     [&](cudaStream_t s) {
+                       for (int i = 0; i < calls; ++i) {
+                         if (const cudaError_t e = queue(s); e != cudaSuccess) return e;
+                       }
+                       return cudaSuccess;
+                     },
+                     all ? 5 : 9)
+                     .device_us /
+                 calls;
+        };
+        auto ours = [&](LinearPlan plan) {
+          return timed([&](cudaStream_t s) { return linear(s, a, plan); });
+        };
+        auto vendors = [&](bool gelu, bool add) {
+          const bench::VendorLinear vendor(dtype, rows, product.n, product.k, gelu, add);
+          if (!vendor) return 0.0;
+          return timed(
+              [&](cudaStream_t s) { return vendor.queue(s, x.as(), w.data.as(), residual.as(), out.as()); });
+        };
         const LinearPlan chosen = linear_plan(rows, product.n, product.k, product.residual);
-        const double us = timed({}), work = 2.0 * rows * product.n * product.k;
+        const double us = ours({}), vendor_us = vendors(product.act != Activation::none, product.residual);
         double best = us;
         std::printf(
             "{\"op\":\"linear\",\"dim\":%d,\"rows\":%d,\"product\":\"%s\",\"us\":%.2f,\"tflops\":%.0f,"
-            "\"plan\":\"%s/%d\"",
-            dim, rows, product.name, us, work / us * 1e-6, tiles[static_cast<int>(chosen.tile)],
-            chosen.split);
-        for (int tile = 2; all && tile < 9; ++tile) {
-          for (int split : {1, 2, 4, 8}) {
-            const bool splits = tile >= 4 && tile < 7;
-            if (splits ? rows > 2000 || product.k / 64 < split : split > 1) continue;
-            if (!splits && rows < 190) continue;
-            const double t = timed({static_cast<LinearTile>(tile), split});
+            "\"plan\":\"%s\",\"cublaslt\":%.2f,\"cublaslt_bias\":%.2f",
+            dim, rows, product.name, us, work / us * 1e-6, name_of(chosen).c_str(), vendor_us,
+            vendors(false, false));
+        if (all) {
+          for (const LinearPlan& plan : plans_for(rows, product.k)) {
+            const double t = ours(plan);
             best = std::min(best, t);
-            std::printf(",\"%s/%d\":%.2f", tiles[tile], split, t);
+            std::printf(",\"%s\":%.2f", name_of(plan).c_str(), t);
           }
         }
         std::printf("}\n");
-        sum += us, best_sum += best, flops += work;
+        sum += us, best_sum += best, vendor_sum += vendor_us, flops += work;
       }
       if (point) continue;
-      std::printf("{\"op\":\"block\",\"dim\":%d,\"rows\":%d,\"us\":%.2f,\"tflops\":%.0f,\"best_us\":%.2f}\n",
-                  dim, rows, sum, flops / sum * 1e-6, best_sum);
+      std::printf(
+          "{\"op\":\"block\",\"dim\":%d,\"rows\":%d,\"us\":%.2f,\"tflops\":%.0f,\"best_us\":%.2f,"
+          "\"cublaslt\":%.2f}\n",
+          dim, rows, sum, flops / sum * 1e-6, best_sum, vendor_sum);
       std::fflush(stdout);
     }
   }

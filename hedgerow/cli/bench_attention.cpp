@@ -118,7 +118,7 @@ void sweep(const Flags& flags, const Backend& backend, nlohmann::json& json) {
         std::vector<double> elapsed, share;
         const double begin = now_s();
         for (int round = 0; round < 5 || now_s() - begin < flags.seconds; ++round) {
-          const double peak = measure_peak(backend, on.pool(), dtype);
+          const double peak = measure_peak(backend, on, dtype);
           elapsed.push_back(timed(calls, [&] { attention(on, c.args()); }));
           share.push_back(peak > 0 ? c.flops() / elapsed.back() / peak : 0);
         }
@@ -188,22 +188,19 @@ void layer_cost(const Flags& flags, const Backend& backend, nlohmann::json& json
                  normed = matrix_view(h.as(), dtype, kFewRows, c.dim);
     const Tensor qkv = matrix_view(wide.as(), dtype, kFewRows, 3 * c.dim),
                  inside = matrix_view(wide.as(), dtype, kFewRows, c.hidden_dim);
-    const auto vec = [](const std::vector<float>& v) {
-      return vector_view(v.data(), Dtype::f32, static_cast<int64_t>(v.size()));
-    };
     // The bare ops of each layer in order, so that they find the caches as the layer inside the model does.
     const auto kernels = [&](const VitBlockWeights& w) {
       layer_norm(on, {.x = residual,
-                      .gamma = vec(w.norm1.gamma),
-                      .beta = vec(w.norm1.beta),
+                      .gamma = vector_of(w.norm1.gamma),
+                      .beta = vector_of(w.norm1.beta),
                       .out = normed,
                       .rows = rows});
       linear(on, {.x = normed, .w = &w.qkv, .out = qkv, .rows = rows});
       attention(on, attend.args());
       linear(on, {.x = normed, .w = &w.proj, .residual = residual, .out = residual, .rows = rows});
       layer_norm(on, {.x = residual,
-                      .gamma = vec(w.norm2.gamma),
-                      .beta = vec(w.norm2.beta),
+                      .gamma = vector_of(w.norm2.gamma),
+                      .beta = vector_of(w.norm2.beta),
                       .out = normed,
                       .rows = rows});
       linear(on, {.x = normed, .w = &w.fc1, .act = Activation::gelu_erf, .out = inside, .rows = rows});

@@ -31,7 +31,9 @@ double median(std::vector<double> values) {
 
 // Each thread does the same fixed work, about 2 ms of it; the slowest one ends the measurement, as it ends an
 // op.
-double measure_peak(const Backend& backend, Pool& pool, Dtype dtype) {
+double measure_peak(const Backend& backend, Context& on, Dtype dtype) {
+  if (backend.device) return backend.device->peak_flops(on, dtype);
+  Pool& pool = on.pool();
   const cpu::PeakLoop loop = cpu::peak_loop(backend.name);
   if (!loop) return 0;
   constexpr int64_t kRounds = 400'000;

@@ -56,7 +56,16 @@ void parse_keep(const std::string& text, const std::string& where, PruneBudget* 
 Dtype parse_dtype(const std::string& text) {
   if (text == "f32") return Dtype::f32;
   if (text == "bf16") return Dtype::bf16;
-  throw Error(fmt::format("dtype: wanted f32 or bf16, found '{}'", text));
+  if (text == "f16") return Dtype::f16;
+  throw Error(fmt::format("dtype: wanted f32, bf16 or f16, found '{}'", text));
+}
+
+std::string kernels_of(const std::string& device) { return device == "cuda" ? "cuda" : ""; }
+
+void add_device_flag(CLI::App& command, std::string* device) {
+  command.add_option("--device", *device, "where the model runs: cpu, or cuda for an NVIDIA GPU")
+      ->check(CLI::IsMember({"cpu", "cuda"}))
+      ->capture_default_str();
 }
 
 Layout parse_layout(const std::string& text) {
@@ -74,10 +83,10 @@ void ModelFlags::add_to(CLI::App& command) {
   command.add_option("--model", model, "folder, .safetensors file, name, or random:deit-tiny and the like")
       ->capture_default_str()
       ->group("Model");
-  command.add_option("--dtype", dtype, "arithmetic of the matrix products")
-      ->check(CLI::IsMember({"f32", "bf16"}))
-      ->capture_default_str()
+  command.add_option("--dtype", dtype, "arithmetic of the matrix products; f32 on a CPU, f16 on a GPU unless given")
+      ->check(CLI::IsMember({"f32", "bf16", "f16"}))
       ->group("Model");
+  add_device_flag(command, &device);
   command.add_option("--size", size, "resolution; default: the checkpoint's")
       ->check(CLI::Range(8, 4096))
       ->group("Model");
@@ -104,7 +113,8 @@ void ModelFlags::add_to(CLI::App& command) {
 
 ModelOptions ModelFlags::options() const {
   ModelOptions o;
-  o.dtype = parse_dtype(dtype);
+  o.kernels = kernels_of(device);
+  o.dtype = parse_dtype(!dtype.empty() ? dtype : device == "cuda" ? "f16" : "f32");
   o.image_size = size;
   for (const float v : std) require(std::isfinite(v) && v > 0, "--std: wanted three numbers above 0");
   for (const float v : mean) require(std::isfinite(v), "--mean: wanted three finite numbers");

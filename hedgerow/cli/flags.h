@@ -15,7 +15,7 @@ namespace hedgerow::cli {
 inline constexpr const char* kDefaultModel = "hedgerow-vit-mini";
 
 struct ModelFlags {
-  std::string model = kDefaultModel, dtype = "f32";
+  std::string model = kDefaultModel, dtype, device = "cpu";
   int size = 0;
   std::vector<float> mean, std;
   int resize = 0;
@@ -43,6 +43,9 @@ void parse_keep(const std::string& text, const std::string& where, PruneBudget* 
 bool has_keep_rate(PruneMethod method);
 bool prunes_once(PruneMethod method);  // threshold-l2, paper-*: every rule of what to keep is open to them
 Dtype parse_dtype(const std::string& text);
+// What --device names, as find_backend() takes it.
+std::string kernels_of(const std::string& device);
+void add_device_flag(CLI::App& command, std::string* device);
 Layout parse_layout(const std::string& text);
 const char* name_of(Layout layout);
 

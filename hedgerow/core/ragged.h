@@ -18,6 +18,9 @@ struct Ragged {
   int batch = 0;                     // sequences
   int row_capacity = 0;              // offsets[batch] is at most this
   int max_len = 0;                   // no sequence is longer than this
+  int likely_rows = 0;               // a guess at offsets[batch], for choosing how to compute; 0: row_capacity
+
+  HEDGEROW_INLINE int expected_rows() const { return likely_rows > 0 ? likely_rows : row_capacity; }
 
   // Only where the offsets are in host memory.
   HEDGEROW_INLINE int begin(int i) const { return offsets[i]; }

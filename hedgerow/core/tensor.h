@@ -93,7 +93,8 @@ HEDGEROW_INLINE uint16_t f32_to_bf16(float f) {
   if ((u & 0x7fffffffu) > 0x7f800000u) return static_cast<uint16_t>((u >> 16) | 0x40);
   return static_cast<uint16_t>((u + 0x7fffu + ((u >> 16) & 1u)) >> 16);
 }
-// IEEE half -> float, exact.
+// IEEE half -> float, exact; and back, to nearest even: overflow becomes infinity, NaN stays NaN.
 float f16_to_f32(uint16_t h);
+uint16_t f32_to_f16(float f);
 
 }  // namespace hedgerow

@@ -14,8 +14,13 @@ namespace {
 
 constexpr unsigned bit(Dtype d) { return 1u << static_cast<unsigned>(d); }
 constexpr unsigned kF32 = bit(Dtype::f32), kI32 = bit(Dtype::i32), kU8 = bit(Dtype::u8);
-constexpr unsigned kFloat = kF32 | bit(Dtype::bf16);
+constexpr unsigned kAnyFloat = kF32 | bit(Dtype::bf16) | bit(Dtype::f16);
 constexpr int64_t kAny = -1, kNone = -2;
+
+// What matrices and activations may be on this table, and what residual rows may be.
+unsigned floats(const Backend& on) { return on.narrow_stream ? kAnyFloat : kF32 | bit(Dtype::bf16); }
+unsigned floats(const Context& on) { return floats(on.backend()); }
+unsigned stream(const Context& on) { return on.backend().narrow_stream ? kAnyFloat : kF32; }
 
 std::string extent_of(int64_t e) { return e == kAny ? "*" : std::to_string(e); }
 
@@ -130,7 +135,7 @@ PackedLinear pack_linear(const Backend& on, const float* w, const float* bias, i
   if (n < 1 || k < 1 || n > kMost || k > kMost || static_cast<int64_t>(n) * k > INT_MAX)
     fail("pack_linear", "[n, k]", "1 to 16777216 each and fewer than 2^31 in all",
          std::to_string(n) + " x " + std::to_string(k));
-  if (!(bit(dtype) & kFloat)) fail("pack_linear", "dtype", "f32|bf16", name_of(dtype));
+  if (!(bit(dtype) & floats(on))) fail("pack_linear", "dtype", on.narrow_stream ? "f32|bf16|f16" : "f32|bf16", name_of(dtype));
   PackedLinear packed = on.pack_linear(w, bias, n, k, dtype);
   packed.owner = &on;
   return packed;
@@ -144,8 +149,8 @@ void linear(Context& on, const LinearArgs& a) {
          a.w->owner ? a.w->owner->name : "none");
   need_ragged(kOp, on, "rows", a.rows);
   need(kOp, "x", a.x, bit(a.w->dtype), a.rows.row_capacity, a.w->k);
-  need_if_given(kOp, "residual", a.residual, kF32, a.rows.row_capacity, a.w->n);
-  need(kOp, "out", a.out, kFloat, a.rows.row_capacity, a.w->n);
+  need_if_given(kOp, "residual", a.residual, stream(on), a.rows.row_capacity, a.w->n);
+  need(kOp, "out", a.out, floats(on), a.rows.row_capacity, a.w->n);
   need_scratch(kOp, on, 0);
   on.backend().linear(on, a);
 }
@@ -153,11 +158,11 @@ void linear(Context& on, const LinearArgs& a) {
 void layer_norm(Context& on, const LayerNormArgs& a) {
   constexpr const char* kOp = "layer_norm";
   need_ragged(kOp, on, "rows", a.rows);
-  need(kOp, "x", a.x, kF32, a.index ? 0 : a.rows.row_capacity, kAny);
+  need(kOp, "x", a.x, stream(on), a.index ? 0 : a.rows.row_capacity, kAny);
   need_if_given(kOp, "index", a.index, kI32, a.rows.row_capacity);
   need(kOp, "gamma", a.gamma, kF32, a.x.extents[1]);
   need(kOp, "beta", a.beta, kF32, a.x.extents[1]);
-  need(kOp, "out", a.out, kFloat, a.rows.row_capacity, a.x.extents[1]);
+  need(kOp, "out", a.out, floats(on), a.rows.row_capacity, a.x.extents[1]);
   on.backend().layer_norm(on, a);
 }
 
@@ -166,7 +171,7 @@ void attention(Context& on, const AttentionArgs& a) {
   need_ragged(kOp, on, "q_rows", a.q_rows);
   need_ragged(kOp, on, "kv_rows", a.kv_rows);
   need_same_batch(kOp, "kv_rows", a.q_rows, a.kv_rows);
-  need(kOp, "q", a.q, kFloat, a.q_index ? 0 : a.q_rows.row_capacity, kAny, kAny);
+  need(kOp, "q", a.q, floats(on), a.q_index ? 0 : a.q_rows.row_capacity, kAny, kAny);
   const int64_t heads = a.q.extents[1], head_dim = a.q.extents[2];
   if (heads > 4096) [[unlikely]]
     fail(kOp, "heads", "at most 4096", std::to_string(heads));
@@ -176,7 +181,7 @@ void attention(Context& on, const AttentionArgs& a) {
   need(kOp, "v", a.kv.v, bit(a.q.dtype), a.kv_rows.row_capacity, heads, head_dim);
   need_if_given(kOp, "q_index", a.q_index, kI32, a.q_rows.row_capacity);
   need_if_given(kOp, "key_bias", a.key_bias, kF32, a.kv_rows.row_capacity);
-  need(kOp, "out", a.out, kFloat, a.q_rows.row_capacity, heads, head_dim);
+  need(kOp, "out", a.out, floats(on), a.q_rows.row_capacity, heads, head_dim);
   need_if_given(kOp, "first_row", a.first_row, kF32, a.kv_rows.row_capacity, heads);
   need_scratch(kOp, on, a.kv_rows.max_len, static_cast<int>(heads), static_cast<int>(head_dim));
   on.backend().attention(on, a);
@@ -188,7 +193,7 @@ void patchify(Context& on, const PatchifyArgs& a) {
   if (a.patch < 1 || a.patch > 1024) [[unlikely]]
     fail(kOp, "patch", "1 to 1024", std::to_string(a.patch));
   need_at_least(kOp, "special", 0, a.special);
-  need(kOp, "out", a.out, kFloat, a.rows.row_capacity, int64_t{3} * a.patch * a.patch);
+  need(kOp, "out", a.out, floats(on), a.rows.row_capacity, int64_t{3} * a.patch * a.patch);
   if (a.rows.batch > 0) {
     need_pointer(kOp, "images", a.images);
     need_pointer(kOp, "heights", a.heights);
@@ -211,7 +216,7 @@ void patchify(Context& on, const PatchifyArgs& a) {
 void gather(Context& on, const GatherArgs& a) {
   constexpr const char* kOp = "gather";
   need_ragged(kOp, on, "rows", a.rows);
-  need(kOp, "x", a.x, kF32 | kI32, 0, a.x.rank > 1 ? kAny : kNone, a.x.rank > 2 ? kAny : kNone);
+  need(kOp, "x", a.x, stream(on) | kI32, 0, a.x.rank > 1 ? kAny : kNone, a.x.rank > 2 ? kAny : kNone);
   need(kOp, "index", a.index, kI32, a.rows.row_capacity);
   need(kOp, "out", a.out, bit(a.x.dtype), a.rows.row_capacity, inner(a.x, 1), inner(a.x, 2));
   on.backend().gather(on, a);
@@ -220,7 +225,7 @@ void gather(Context& on, const GatherArgs& a) {
 void scatter(Context& on, const ScatterArgs& a) {
   constexpr const char* kOp = "scatter";
   need_ragged(kOp, on, "rows", a.rows);
-  need(kOp, "x", a.x, kF32 | kI32, a.rows.row_capacity, a.x.rank > 1 ? kAny : kNone,
+  need(kOp, "x", a.x, stream(on) | kI32, a.rows.row_capacity, a.x.rank > 1 ? kAny : kNone,
        a.x.rank > 2 ? kAny : kNone);
   need(kOp, "index", a.index, kI32, a.rows.row_capacity);
   need(kOp, "out", a.out, bit(a.x.dtype), 0, inner(a.x, 1), inner(a.x, 2));
@@ -230,7 +235,7 @@ void scatter(Context& on, const ScatterArgs& a) {
 void row_norm(Context& on, const RowNormArgs& a) {
   constexpr const char* kOp = "row_norm";
   need_ragged(kOp, on, "rows", a.rows);
-  need(kOp, "x", a.x, kFloat, a.rows.row_capacity, kAny, a.x.rank > 2 ? kAny : kNone);
+  need(kOp, "x", a.x, floats(on), a.rows.row_capacity, kAny, a.x.rank > 2 ? kAny : kNone);
   need(kOp, "out", a.out, kF32, a.rows.row_capacity);
   on.backend().row_norm(on, a);
 }
@@ -287,19 +292,19 @@ void fuse_dropped(Context& on, const FuseDroppedArgs& a) {
   need_ragged(kOp, on, "from", a.from);
   need_ragged(kOp, on, "to", a.to);
   need_same_batch(kOp, "to", a.from, a.to);
-  need(kOp, "x", a.x, kF32, a.from.row_capacity, kAny);
+  need(kOp, "x", a.x, stream(on), a.from.row_capacity, kAny);
   need(kOp, "score", a.score, kF32, a.from.row_capacity);
   need_if_given(kOp, "alive", a.alive, kU8, a.from.row_capacity);
   need_at_least(kOp, "special", 0, a.special);
   need(kOp, "kept", a.kept, kI32, a.to.row_capacity);
-  need(kOp, "out", a.out, kF32, a.to.row_capacity, a.x.extents[1]);
+  need(kOp, "out", a.out, bit(a.x.dtype), a.to.row_capacity, a.x.extents[1]);
   on.backend().fuse_dropped(on, a);
 }
 
 void global_half(Context& on, const GlobalHalfArgs& a) {
   constexpr const char* kOp = "global_half";
   need_ragged(kOp, on, "rows", a.rows);
-  need(kOp, "x", a.x, kFloat, a.rows.row_capacity, kAny);
+  need(kOp, "x", a.x, floats(on), a.rows.row_capacity, kAny);
   need_if_given(kOp, "alive", a.alive, kU8, a.rows.row_capacity);
   need_at_least(kOp, "special", 0, a.special);
   on.backend().global_half(on, a);
@@ -316,7 +321,7 @@ void keep_log_prob(Context& on, const KeepLogProbArgs& a) {
 void unit_row(Context& on, const UnitRowArgs& a) {
   constexpr const char* kOp = "unit_row";
   need_ragged(kOp, on, "rows", a.rows);
-  need(kOp, "x", a.x, kFloat, a.rows.row_capacity, kAny, a.x.rank > 2 ? kAny : kNone);
+  need(kOp, "x", a.x, floats(on), a.rows.row_capacity, kAny, a.x.rank > 2 ? kAny : kNone);
   need(kOp, "out", a.out, kF32, a.rows.row_capacity, a.x.extents[a.x.rank - 1]);
   on.backend().unit_row(on, a);
 }
@@ -337,17 +342,70 @@ void merge(Context& on, const MergeArgs& a) {
   need_ragged(kOp, on, "from", a.from);
   need_ragged(kOp, on, "to", a.to);
   need_same_batch(kOp, "to", a.from, a.to);
-  need(kOp, "x", a.x, kF32, a.from.row_capacity, kAny);
+  need(kOp, "x", a.x, stream(on), a.from.row_capacity, kAny);
   need(kOp, "size", a.size, kF32, a.from.row_capacity);
   need(kOp, "into", a.into, kI32, a.from.row_capacity);
   if (a.rule == MergeRule::plain_mean) need(kOp, "similarity", a.similarity, kF32, a.from.row_capacity);
   need(kOp, "kept", a.kept, kI32, a.to.row_capacity);
-  need(kOp, "out", a.out, kF32, a.to.row_capacity, a.x.extents[1]);
+  need(kOp, "out", a.out, bit(a.x.dtype), a.to.row_capacity, a.x.extents[1]);
   need(kOp, "out_size", a.out_size, kF32, a.to.row_capacity);
   if (a.out.data == a.x.data || a.out_size.data == a.size.data) [[unlikely]]
     fail(kOp, "out", "memory of its own", "the input's");
   need_scratch(kOp, on, a.from.max_len > a.to.max_len ? a.from.max_len : a.to.max_len);
   on.backend().merge(on, a);
+}
+
+void lead_rows(Context& on, const LeadRowsArgs& a) {
+  constexpr const char* kOp = "lead_rows";
+  need_ragged(kOp, on, "rows", a.rows);
+  need_at_least(kOp, "special", 1, a.special);
+  need(kOp, "index", a.index, kI32, static_cast<int64_t>(a.rows.batch) * a.special);
+  on.backend().lead_rows(on, a);
+}
+
+void key_bias(Context& on, const KeyBiasArgs& a) {
+  constexpr const char* kOp = "key_bias";
+  need_ragged(kOp, on, "rows", a.rows);
+  need_if_given(kOp, "size", a.size, kF32, a.rows.row_capacity);
+  need_if_given(kOp, "alive", a.alive, kU8, a.rows.row_capacity);
+  need(kOp, "out", a.out, kF32, a.rows.row_capacity);
+  on.backend().key_bias(on, a);
+}
+
+void tome_roles(Context& on, const TomeRolesArgs& a) {
+  constexpr const char* kOp = "tome_roles";
+  need_ragged(kOp, on, "rows", a.rows);
+  if (a.rows.batch > 0) need_pointer(kOp, "pairs", a.pairs);
+  need_at_least(kOp, "special", 0, a.special);
+  need(kOp, "role", a.role, kU8, a.rows.row_capacity);
+  need(kOp, "source", a.source, kU8, a.rows.row_capacity);
+  on.backend().tome_roles(on, a);
+}
+
+void tome_order(Context& on, const TomeOrderArgs& a) {
+  constexpr const char* kOp = "tome_order";
+  need_ragged(kOp, on, "rows", a.rows);
+  if (a.rows.batch > 0) need_pointer(kOp, "pairs", a.pairs);
+  need_at_least(kOp, "special", 0, a.special);
+  need(kOp, "role", a.role, kU8, a.rows.row_capacity);
+  need(kOp, "merging", a.merging, kU8, a.rows.row_capacity);
+  need(kOp, "best", a.best, kI32, a.rows.row_capacity);
+  need(kOp, "into", a.into, kI32, a.rows.row_capacity);
+  need(kOp, "kept", a.kept, kI32, a.rows.row_capacity);
+  need_pointer(kOp, "kept_offsets", a.kept_offsets);
+  if (a.kept_offsets == a.rows.offsets) [[unlikely]]
+    fail(kOp, "kept_offsets", "an array of its own", "the offsets of rows");
+  on.backend().tome_order(on, a);
+}
+
+void survivor_roles(Context& on, const SurvivorRolesArgs& a) {
+  constexpr const char* kOp = "survivor_roles";
+  need_ragged(kOp, on, "rows", a.rows);
+  need_at_least(kOp, "special", 0, a.special);
+  need(kOp, "survives_prune", a.survives_prune, kU8, a.rows.row_capacity);
+  need(kOp, "survives_merge", a.survives_merge, kU8, a.rows.row_capacity);
+  need(kOp, "role", a.role, kU8, a.rows.row_capacity);
+  on.backend().survivor_roles(on, a);
 }
 
 }  // namespace hedgerow

@@ -3,6 +3,7 @@
 #include "hedgerow/kernels/kernels.h"
 
 #include <cstdlib>
+#include <cstring>
 
 #include "hedgerow/core/error.h"
 #include "hedgerow/kernels/cpu/cpu.h"
@@ -69,9 +70,27 @@ const Backend& find_backend(const std::string& name) {
     if (wanted != b->name) continue;
     if (b->runs_here()) return *b;
     throw Error("kernels: '" + wanted + "'" + origin + " needs " + b->description +
-                ", which this machine does not have; here run: " + names_of(true));
+                ", which this machine does not have" + (b->why_not ? " (" + b->why_not() + ")" : "") +
+                "; here run: " + names_of(true));
   }
+#ifndef HEDGEROW_CUDA
+  require(wanted != "cuda", "kernels: 'cuda' is not part of this build; configure with -DHEDGEROW_CUDA=ON");
+#endif
   throw Error("kernels: unknown name '" + wanted + "'" + origin + "; wanted one of: " + names_of(false));
+}
+
+Buffer allocate_on(const Backend& on, size_t bytes) {
+  return on.device ? on.device->allocate(bytes) : Buffer(bytes);
+}
+
+Buffer copy_on(const Backend& on, const void* from, size_t bytes) {
+  Buffer to = allocate_on(on, bytes);
+  if (bytes == 0) return to;
+  if (on.device)
+    on.device->store(to.as(), from, bytes);
+  else
+    std::memcpy(to.as(), from, bytes);
+  return to;
 }
 
 }  // namespace hedgerow

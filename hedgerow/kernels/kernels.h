@@ -257,6 +257,59 @@ struct MergeArgs {
   Tensor out_size;    // f32 [to rows]; not size
 };
 
+// --------------------------------------------------------------------------- bookkeeping between two ops
+// Small steps that a caller with offsets in host memory could take by itself. They are ops so that a forward pass whose
+// lengths live on a device never has to ask for them.
+
+// index[i * special + t] = offsets[i] + t: the rows that lead each sequence (read-out rows). No sequence of `rows` is
+// shorter than `special`.
+struct LeadRowsArgs {
+  Ragged rows;
+  int special = 1;
+  Tensor index;  // out i32 [batch * special]
+};
+
+// out[i] = (size ? log(size[i]) : 0), or -inf where a row is not alive: attention's key_bias.
+struct KeyBiasArgs {
+  Tensor size;   // optional f32 [rows]
+  Tensor alive;  // optional u8 [rows]
+  Tensor out;    // f32 [rows]
+  Ragged rows;
+};
+
+// ToMe's halves: behind the special rows, rows at even places of a sequence are sources (role 1), at odd places targets
+// (2); special rows, and all rows of a sequence with pairs[i] == 0, take no part (0).
+struct TomeRolesArgs {
+  Ragged rows;
+  const int32_t* pairs = nullptr;  // [batch]
+  int special = 1;
+  Tensor role;    // out u8 [rows]
+  Tensor source;  // out u8 [rows]: 1 where role is 1
+};
+
+// ToMe's order after a merge: special rows, sources that stay, targets (the next block's halves depend on it); a sequence
+// with pairs[i] == 0 keeps its rows and their order. into[j] = best[j] for sources that merge, else -1.
+struct TomeOrderArgs {
+  Ragged rows;
+  const int32_t* pairs = nullptr;  // [batch]
+  int special = 1;
+  Tensor role;                      // u8 [rows]
+  Tensor merging;                   // u8 [rows]: of the sources, those that merge: pairs[i] in each sequence
+  Tensor best;                      // i32 [rows], from match
+  Tensor into;                      // out i32 [rows]
+  Tensor kept;                      // out i32 [rows capacity]
+  int32_t* kept_offsets = nullptr;  // out [batch + 1]
+};
+
+// DiffRate: of the rows that survive the prune, those that survive the merge too are targets (2), the others sources (1);
+// special and pruned rows take no part (0).
+struct SurvivorRolesArgs {
+  Ragged rows;
+  int special = 1;
+  Tensor survives_prune, survives_merge;  // u8 [rows]
+  Tensor role;                            // out u8 [rows]
+};
+
 // ------------------------------------------------------------------------------------------------------------ table
 
 // What a table needs beside its ops when it does not compute in host memory. Ops are queued and return at once; what
@@ -264,12 +317,18 @@ struct MergeArgs {
 struct DeviceCalls {
   std::shared_ptr<void> (*open)();     // a queue, for one Context
   Buffer (*allocate)(size_t bytes);    // zeroed device memory
+  Buffer (*allocate_host)(size_t bytes);  // host memory that copies to and from the device need not wait for
+  void (*store)(void* to, const void* from, size_t bytes);  // to the device, at once: for weights, not for batches
   void (*upload)(Context&, void* to, const void* from, size_t bytes);    // queued; `from` may be reused after wait()
-  void (*download)(Context&, void* to, const void* from, size_t bytes);  // returns when the bytes are there
+  void (*download)(Context&, void* to, const void* from, size_t bytes);  // queued; the bytes are there after wait()
+  void (*fill)(Context&, void* to, uint8_t value, size_t bytes);         // queued
   void (*wait)(Context&);
   // Records what `body` queues, to be replayed in one call: pointers and capacities stay, what they point to may change.
   std::shared_ptr<void> (*record)(Context&, const std::function<void()>& body);
   void (*replay)(Context&, const std::shared_ptr<void>& recorded);
+  size_t (*nodes)(const std::shared_ptr<void>& recorded);  // launches in one replay
+  // Multiply-adds and adds a second of the matrix units alone, operands at hand: what speeds are a share of. Waits.
+  double (*peak_flops)(Context&, Dtype);
 };
 
 struct Backend {
@@ -295,14 +354,25 @@ struct Backend {
   void (*unit_row)(Context&, const UnitRowArgs&) noexcept;
   void (*match)(Context&, const MatchArgs&) noexcept;
   void (*merge)(Context&, const MergeArgs&) noexcept;
+  void (*lead_rows)(Context&, const LeadRowsArgs&) noexcept;
+  void (*key_bias)(Context&, const KeyBiasArgs&) noexcept;
+  void (*tome_roles)(Context&, const TomeRolesArgs&) noexcept;
+  void (*tome_order)(Context&, const TomeOrderArgs&) noexcept;
+  void (*survivor_roles)(Context&, const SurvivorRolesArgs&) noexcept;
 
   const DeviceCalls* device = nullptr;  // null: tensors, offsets and index arrays are in host memory
+  std::string (*why_not)() = nullptr;   // what the machine lacks, where runs_here() alone does not say it
+  bool narrow_stream = false;           // takes f16 beside f32 and bf16, and residual rows in any of them
 };
 
 // All tables in this build, slowest first; the best that runs here; one by name (Error if unknown or not runnable here).
 // find_backend("") honours the environment variable HEDGEROW_KERNELS, else picks the best CPU level.
 const std::vector<const Backend*>& all_backends();
 const Backend& find_backend(const std::string& name = "");
+
+// Memory that `on` computes in: zeroed, or holding a copy of `bytes` of host memory.
+Buffer allocate_on(const Backend& on, size_t bytes);
+Buffer copy_on(const Backend& on, const void* from, size_t bytes);
 
 // Checked entry points.
 void linear(Context& on, const LinearArgs& args);
@@ -320,5 +390,10 @@ void keep_log_prob(Context& on, const KeepLogProbArgs& args);
 void unit_row(Context& on, const UnitRowArgs& args);
 void match(Context& on, const MatchArgs& args);
 void merge(Context& on, const MergeArgs& args);
+void lead_rows(Context& on, const LeadRowsArgs& args);
+void key_bias(Context& on, const KeyBiasArgs& args);
+void tome_roles(Context& on, const TomeRolesArgs& args);
+void tome_order(Context& on, const TomeOrderArgs& args);
+void survivor_roles(Context& on, const SurvivorRolesArgs& args);
 
 }  // namespace hedgerow

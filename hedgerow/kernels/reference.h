@@ -55,4 +55,13 @@ struct Merged {
 };
 Merged merge(const MergeArgs& args);
 
+std::vector<int32_t> lead_rows(const LeadRowsArgs& args);
+std::vector<double> key_bias(const KeyBiasArgs& args);
+std::vector<uint8_t> tome_roles(const TomeRolesArgs& args);
+struct TomeOrder {
+  std::vector<int32_t> into, kept, offsets;
+};
+TomeOrder tome_order(const TomeOrderArgs& args);
+std::vector<uint8_t> survivor_roles(const SurvivorRolesArgs& args);
+
 }  // namespace hedgerow::reference

@@ -19,7 +19,7 @@ void PruneSteps::merge_tome(int block, const Tensor& k) {
   int pairs = 0;
   for (int i = 0; i < s_.batch; ++i) {
     const size_t m = static_cast<size_t>(i);
-    s_.counts[m] = tome_pairs(s_.live[m] + special, special, budget(i).merge);
+    s_.counts[m] = tome_pairs(s_.live[m] + special, special, budget_of(run_.prune, i).merge);
     pairs += s_.counts[m];
     for (int r = rows.begin(i), at = 0; r < rows.end(i); ++r, ++at)
       role[r] = s_.counts[m] == 0 || at < special || (alive && !alive[r]) ? 0 : at % 2 == 0 ? 1 : 2;

@@ -25,7 +25,7 @@ PaperGate make_paper_gate(const VitWeights& weights, uint64_t seed) {
   const size_t n = static_cast<size_t>(d), h = static_cast<size_t>(half);
   PaperGate gate;
   gate.seed = seed;
-  gate.norm = {std::vector<float>(n, 1.0f), std::vector<float>(n, 0.0f)};
+  gate.norm = norm_on(*weights.backend, std::vector<float>(n, 1.0f), std::vector<float>(n, 0.0f));
   std::vector<float> local = uniform(seed, 0, h * n, d), local_bias = uniform(seed, 1, h, d);
   local.insert(local.end(), local.begin(), local.begin() + static_cast<int64_t>(h * n));
   local_bias.insert(local_bias.end(), local_bias.begin(), local_bias.begin() + half);

@@ -3,19 +3,10 @@
 #include <algorithm>
 #include <vector>
 
-#include "hedgerow/core/rng.h"
 #include "hedgerow/vision/paper_gate.h"
 #include "hedgerow/vision/prune_steps.h"
 
 namespace hedgerow {
-
-// A range of rates is drawn from the picture's content and the seed, never from its place in the batch.
-double PruneSteps::drawn_rate(int image) const {
-  const PruneBudget& b = budget(image);
-  if (b.keep_max <= b.keep) return b.keep;
-  return b.keep +
-         (b.keep_max - b.keep) * Rng{run_.prune.seed, s_.content[static_cast<size_t>(image)]}.uniform(0);
-}
 
 void PruneSteps::score_first_row(float divisor, Tensor weight) {
   head_score(s_.on, {.probs = s_.f32_rows(s_.first_row, s_.config().heads),
@@ -34,8 +25,8 @@ void PruneSteps::score_predictor(int stage) {
   const Ragged rows = s_.rows();
   const Tensor a = s_.act_rows(s_.narrow[0], d), b = s_.act_rows(s_.narrow[1], d);
   layer_norm(s_.on, {.x = s_.x(),
-                     .gamma = vector_view(w.norm.gamma.data(), Dtype::f32, d),
-                     .beta = vector_view(w.norm.beta.data(), Dtype::f32, d),
+                     .gamma = vector_of(w.norm.gamma),
+                     .beta = vector_of(w.norm.beta),
                      .eps = kPredictorEps,
                      .out = a,
                      .rows = rows});
@@ -58,10 +49,9 @@ void PruneSteps::score_paper_gate() {
   const Ragged rows = s_.rows();
   const Tensor a = s_.act_rows(s_.narrow[0], d), b = s_.act_rows(s_.narrow[1], d),
                half = s_.act_rows(s_.wide, d / 2);
-  const std::vector<float>& one = w.norm.gamma;
   layer_norm(s_.on, {.x = s_.x(),
-                     .gamma = vector_view(one.data(), Dtype::f32, d),
-                     .beta = vector_view(w.norm.beta.data(), Dtype::f32, d),
+                     .gamma = vector_of(w.norm.gamma),
+                     .beta = vector_of(w.norm.beta),
                      .eps = 1e-5f,
                      .out = a,
                      .rows = rows});
@@ -90,20 +80,15 @@ void PruneSteps::score_custom(int block) {
 
 // Fills the per-picture rule of a single prune from the budgets.
 void PruneSteps::rule_by_budget(SelectArgs& how) {
-  // The paper's L2 and gate scorers let CLS compete for a place that it has anyway, and count it.
-  const bool special_competes = method_ == PruneMethod::paper_l2 || method_ == PruneMethod::paper_dynamicvit;
-  constexpr SelectMode kModes[] = {SelectMode::top_k, SelectMode::threshold, SelectMode::quantile,
-                                   SelectMode::mass};
-  how.mode = kModes[static_cast<int>(run_.prune.rule)];
-  how.special_competes = special_competes && how.mode == SelectMode::top_k;
+  how.mode = mode_of(run_.prune.rule);
+  how.special_competes = special_competes(run_.prune);
   for (int i = 0; i < s_.batch; ++i) {
     const size_t n = static_cast<size_t>(i);
-    const PruneBudget& b = budget(i);
-    const int pool = s_.patches[n] + (special_competes ? s_.special() : 0);
-    s_.counts[n] = std::max(rate_count(pool, drawn_rate(i)), special_competes ? 1 : b.floor);
-    s_.thresholds[n] = static_cast<float>(b.threshold);
-    s_.masses[n] = run_.prune.rule == KeepRule::quantile ? 1.0 - b.threshold : b.mass;
-    s_.floors[n] = b.floor;
+    const SinglePrune one = single_prune(run_.prune, i, s_.patches[n], s_.special(), s_.content[n]);
+    s_.counts[n] = one.count;
+    s_.thresholds[n] = one.threshold;
+    s_.masses[n] = one.mass;
+    s_.floors[n] = one.floor;
   }
   how.count = s_.counts.data();
   how.threshold = s_.thresholds.data();

@@ -7,66 +7,17 @@
 #include <cstring>
 
 #include "hedgerow/core/error.h"
+#include "hedgerow/vision/batch_plan.h"
 
 namespace hedgerow {
-namespace {
-
-bool merges(PruneMethod m) { return m == PruneMethod::tome || m == PruneMethod::diffrate; }
-bool is_evit(PruneMethod m) { return m == PruneMethod::evit || m == PruneMethod::evit_unfused; }
-// Methods that prune once, after `Prune::after` blocks.
-bool prunes_once(PruneMethod m) {
-  return m == PruneMethod::threshold_l2 || m == PruneMethod::custom || m >= PruneMethod::paper_l2;
-}
-bool scores_by_attention_once(PruneMethod m) {
-  return m == PruneMethod::paper_evit || m == PruneMethod::paper_ats;
-}
-
-void check_budget(const PruneBudget& b, int image) {
-  const auto fraction = [image](double v, const char* what) {
-    require(v >= 0 && v <= 1, fmt::format("{} of picture {}: wanted 0 to 1, found {}", what, image, v));
-  };
-  fraction(b.keep, "keep");
-  fraction(b.mass, "mass");
-  require(b.keep_max == 0 || (b.keep_max >= b.keep && b.keep_max <= 1),
-          fmt::format("keep range of picture {}: wanted {} to 1, found {}", image, b.keep, b.keep_max));
-  require(b.floor >= 0, fmt::format("floor of picture {}: wanted 0 or more, found {}", image, b.floor));
-  require(b.merge >= 0, fmt::format("merge of picture {}: wanted 0 or more, found {}", image, b.merge));
-}
-
-}  // namespace
-
 PruneSteps::PruneSteps(VitState::Impl& state, const VitRun& run)
     : s_(state), run_(run), method_(run.prune.method), layout_(run.layout) {
   const Prune& p = run.prune;
   const VitConfig& c = s_.config();
-  require(p.per_image.empty() || static_cast<int>(p.per_image.size()) == s_.batch,
-          fmt::format("prune: per-picture budgets: wanted {}, found {}", s_.batch, p.per_image.size()));
-  for (int i = 0; i < s_.batch; ++i) check_budget(budget(i), i);
-  if (!p.imposed.empty()) {
-    require(method_ == PruneMethod::ats, "prune: imposed counts are for ats");
-    require(static_cast<int>(p.imposed.size()) == s_.batch,
-            fmt::format("prune: imposed counts: wanted {} pictures, found {}", s_.batch, p.imposed.size()));
-    for (const auto& rows : p.imposed)
-      require(static_cast<int>(rows.size()) == c.layers,
-              fmt::format("prune: imposed counts: wanted {} blocks, found {}", c.layers, rows.size()));
-  }
-  require(!merges(method_) || layout_ != Layout::padded,
-          fmt::format("prune {}: merged rows have no place in a full grid; use --layout ragged or padded-max",
-                      name_of(method_)));
-  if (prunes_once(method_))
-    require(p.after >= 1 && p.after < c.layers,
-            fmt::format("prune-after: wanted 1 to {}, found {}", c.layers - 1, p.after));
-  require(method_ != PruneMethod::dynamicvit || !s_.weights->predictors.empty(),
-          "prune dynamicvit: wanted a checkpoint with score_predictor weights, found none");
-  require(method_ != PruneMethod::custom || p.score, "prune custom: wanted a score function, found none");
-  if (method_ == PruneMethod::diffrate) {
-    require(c.layers == 12, fmt::format("prune diffrate: its lists are for 12 blocks, found {}", c.layers));
-    list_ = &diffrate_list(p.rates, c.dim);
-  }
-  require(!p.after_block || (layout_ == Layout::ragged && method_ == PruneMethod::none),
-          "prune: an after_block function wants the ragged layout and no other method");
+  check_prune(c, !s_.weights->predictors.empty(), p, layout_, s_.batch);
+  if (method_ == PruneMethod::diffrate) list_ = &diffrate_list(p.rates, c.dim);
 
-  s_.sized = merges(method_);
+  s_.sized = merges_rows(method_);
   if (s_.sized) std::fill_n(s_.now().size.as<float>(), s_.rows().rows(), 1.0f);
   s_.masked = layout_ != Layout::ragged;
   if (s_.masked) std::memset(s_.alive.as(), 1, static_cast<size_t>(s_.rows().rows()));
@@ -100,27 +51,12 @@ PruneSteps::PruneSteps(VitState::Impl& state, const VitRun& run)
   }
 }
 
-const PruneBudget& PruneSteps::budget(int image) const {
-  return run_.prune.per_image.empty() ? run_.prune.budget : run_.prune.per_image[static_cast<size_t>(image)];
-}
-
-bool PruneSteps::wants_first_row(int block) const {
-  if (is_evit(method_)) return prune_stage(block, s_.config().layers) >= 0;
-  if (method_ == PruneMethod::diffrate) return true;
-  if (drops_queries(block)) return true;
-  return scores_by_attention_once(method_) && block == run_.prune.after - 1;
-}
-
-bool PruneSteps::drops_queries(int block) const {
-  return method_ == PruneMethod::ats && block >= s_.config().layers / 4;
-}
-
 void PruneSteps::before_block(int block) {
   const int stage = prune_stage(block, s_.config().layers);
   if (method_ != PruneMethod::dynamicvit || stage < 0) return;
   for (int i = 0; i < s_.batch; ++i) {
     const size_t n = static_cast<size_t>(i);
-    s_.counts[n] = dynamicvit_count(s_.patches[n], budget(i).keep, stage);
+    s_.counts[n] = dynamicvit_count(s_.patches[n], budget_of(run_.prune, i).keep, stage);
   }
   score_predictor(stage);
   drop({.mode = SelectMode::top_k, .count = s_.counts.data()}, false, block);
@@ -163,7 +99,7 @@ void PruneSteps::after_attention(int block, const Tensor& k) {
   if (method_ == PruneMethod::diffrate) merge_diffrate(block);
   if (!is_evit(method_) || prune_stage(block, s_.config().layers) < 0) return;
   for (int i = 0; i < s_.batch; ++i)
-    s_.counts[static_cast<size_t>(i)] = evit_count(s_.live[static_cast<size_t>(i)], budget(i).keep);
+    s_.counts[static_cast<size_t>(i)] = evit_count(s_.live[static_cast<size_t>(i)], budget_of(run_.prune, i).keep);
   score_first_row(static_cast<float>(s_.config().heads), {});
   const bool fuse = method_ == PruneMethod::evit;
   drop({.mode = SelectMode::top_k, .count = s_.counts.data(), .append = fuse ? 1 : 0}, fuse, block);
@@ -171,7 +107,7 @@ void PruneSteps::after_attention(int block, const Tensor& k) {
 
 void PruneSteps::after_block(int block) {
   if (run_.prune.after_block) return run_hook(block);
-  if (!prunes_once(method_) || block != run_.prune.after - 1) return;
+  if (!prunes_after_a_block(method_) || block != run_.prune.after - 1) return;
   const Tensor score = s_.column(s_.score, Dtype::f32), weight = s_.column(s_.weight, Dtype::f32);
   SelectArgs how;
   rule_by_budget(how);

@@ -3,6 +3,7 @@
 // of the block's own mathematics. prune_steps.cpp drops rows, merge_steps.cpp folds rows into others.
 #pragma once
 
+#include "hedgerow/vision/batch_plan.h"
 #include "hedgerow/vision/prune_schedule.h"
 #include "hedgerow/vision/vit_state.h"
 
@@ -14,13 +15,19 @@ class PruneSteps {
   PruneSteps(VitState::Impl& state, const VitRun& run);
 
   // Only the read-out rows matter after the last attention. False where somebody looks at all rows.
-  bool may_skip_to_readout() const { return !run_.prune.after_block && run_.output == Output::logits; }
+  bool may_skip_to_readout() const {
+    return !run_.prune.after_block && run_.output == Output::logits && !run_.whole_last_block;
+  }
   // Does the method need the softmax row of the first query of this block's attention?
-  bool wants_first_row(int block) const;
+  bool wants_first_row(int block) const {
+    return hedgerow::wants_first_row(run_.prune, block, s_.config().layers);
+  }
   // Are dropped rows moved out (packed layouts), or only marked (full grid)?
   bool packs() const { return layout_ != Layout::padded; }
   // Does this block drop queries inside its attention (ATS)?
-  bool drops_queries(int block) const;
+  bool drops_queries(int block) const {
+    return hedgerow::drops_queries(run_.prune, block, s_.config().layers);
+  }
 
   void before_block(int block);
   // ATS, packed layouts: chooses the rows that go on, from first_row and v. Afterwards kept and next's
@@ -34,8 +41,6 @@ class PruneSteps {
   void settle(int block);
 
  private:
-  const PruneBudget& budget(int image) const;
-  double drawn_rate(int image) const;
   void score_first_row(float divisor, Tensor weight);
   void score_predictor(int stage);
   void score_paper_gate();

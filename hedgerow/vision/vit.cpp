@@ -11,7 +11,6 @@
 #include <cstring>
 
 #include "hedgerow/core/error.h"
-#include "hedgerow/core/rng.h"
 #include "hedgerow/vision/prune_steps.h"
 #include "hedgerow/vision/vit_state.h"
 
@@ -20,26 +19,11 @@ namespace {
 
 using Impl = VitState::Impl;
 
-Tensor vec(const std::vector<float>& v) {
-  return vector_view(v.data(), Dtype::f32, static_cast<int64_t>(v.size()));
-}
-
-uint64_t hash_pixels(const VitImage& image) {
-  const size_t count = 3 * static_cast<size_t>(image.height) * static_cast<size_t>(image.width);
-  uint64_t h = count;
-  for (size_t i = 0; i < count; ++i) {
-    uint32_t bits;
-    std::memcpy(&bits, image.pixels + i, 4);
-    h = Rng::mix(h ^ bits) + 0x9e3779b97f4a7c15ull;
-  }
-  return h;
-}
-
 void norm(Impl& s, const NormWeights& w, const Tensor& out, const Ragged& rows, const Tensor& index = {}) {
   layer_norm(s.on, {.x = s.x(),
                     .index = index,
-                    .gamma = vec(w.gamma),
-                    .beta = vec(w.beta),
+                    .gamma = vector_of(w.gamma),
+                    .beta = vector_of(w.beta),
                     .eps = s.config().norm_eps,
                     .out = out,
                     .rows = rows});
@@ -47,8 +31,7 @@ void norm(Impl& s, const NormWeights& w, const Tensor& out, const Ragged& rows, 
 
 void start_batch(Impl& s, const VitImage* images, int batch, const VitRun& run) {
   const VitConfig& c = s.config();
-  require(batch >= 1 && batch <= s.limits.max_batch,
-          fmt::format("vit: batch: wanted 1 to {}, found {}", s.limits.max_batch, batch));
+  check_batch(c, s.limits, images, batch);
   const size_t n = static_cast<size_t>(batch);
   s.batch = batch;
   s.current = 0;
@@ -76,14 +59,7 @@ void start_batch(Impl& s, const VitImage* images, int batch, const VitRun& run) 
   for (int i = 0; i < batch; ++i) {
     const VitImage& im = images[i];
     const size_t k = static_cast<size_t>(i);
-    require(im.pixels != nullptr, fmt::format("vit: picture {}: no pixels", i));
-    require(im.height > 0 && im.width > 0 && im.height % c.patch == 0 && im.width % c.patch == 0,
-            fmt::format("vit: picture {}: sides {} x {} are not multiples of the patch, {}", i, im.height,
-                        im.width, c.patch));
     const int64_t patches = static_cast<int64_t>(im.height / c.patch) * (im.width / c.patch);
-    require(patches + c.special() <= s.limits.max_tokens,
-            fmt::format("vit: picture {}: {} tokens; this state holds {}", i, patches + c.special(),
-                        s.limits.max_tokens));
     s.patches[k] = s.live[k] = static_cast<int>(patches);
     s.pixel_pointers[k] = im.pixels;
     s.heights[k] = im.height;
@@ -309,8 +285,8 @@ void read_out(Impl& s, const VitRun& run, bool special_only) {
                                static_cast<int64_t>(s.limits.max_batch) * special, c.dim);
   layer_norm(s.on,
              {.x = matrix_view(out, Dtype::f32, static_cast<int64_t>(s.limits.max_batch) * special, c.dim),
-              .gamma = vec(s.weights->norm.gamma),
-              .beta = vec(s.weights->norm.beta),
+              .gamma = vector_of(s.weights->norm.gamma),
+              .beta = vector_of(s.weights->norm.beta),
               .eps = c.norm_eps,
               .out = h,
               .rows = {ends, s.batch, s.limits.max_batch * special, special}});
@@ -323,10 +299,7 @@ void read_out(Impl& s, const VitRun& run, bool special_only) {
   s.count(pictures, static_cast<double>(special) * c.dim * c.classes);
 }
 
-}  // namespace
-
-const VitResult& forward(VitState& state, const VitImage* images, int batch, const VitRun& run) {
-  Impl& s = state.impl();
+const VitResult& run_here(Impl& s, const VitImage* images, int batch, const VitRun& run) {
   start_batch(s, images, batch, run);
   embed(s);
   PruneSteps prune(s, run);
@@ -347,6 +320,26 @@ const VitResult& forward(VitState& state, const VitImage* images, int batch, con
   }
   read_out(s, run, prune.may_skip_to_readout());
   return s.result;
+}
+
+}  // namespace
+
+const VitResult& forward(VitState& state, const VitImage* images, int batch, const VitRun& run) {
+  submit(state, images, batch, run);
+  return collect(state);
+}
+
+void submit(VitState& state, const VitImage* images, int batch, const VitRun& run) {
+  Impl& s = state.impl();
+  if (s.queue)
+    s.queue->submit(images, batch, run);
+  else
+    run_here(s, images, batch, run);
+}
+
+const VitResult& collect(VitState& state) {
+  Impl& s = state.impl();
+  return s.queue ? s.queue->collect() : s.result;
 }
 
 void unpack_tokens(const VitResult& result, int image, int patches, float fill, float* out) {

@@ -63,7 +63,7 @@ struct VitParameters {
 
 struct VitWeights;  // opaque; see vit_weights.h
 
-// Packs for `backend`'s layout in dtype f32 or bf16. Throws Error on an impossible config.
+// Packs for `backend`'s layout in dtype f32 or bf16, on a GPU also f16. Throws Error on an impossible config.
 std::shared_ptr<const VitWeights> pack_vit(const VitParameters& parameters, const Backend& backend,
                                            Dtype dtype);
 const VitConfig& config_of(const VitWeights& weights);
@@ -81,10 +81,11 @@ enum class Output : uint8_t {
 
 // One picture, ready for the network: CHW f32, normalised; sides are multiples of the patch.
 struct VitImage {
-  const float* pixels = nullptr;  // [3, height, width]
+  const float* pixels = nullptr;  // [3, height, width]; where the backend computes, if on_device
   int height = 224, width = 224;
   uint64_t content_hash =
       0;  // seeds what is drawn per image (paper-* with a range of keep rates); 0: hashed from pixels
+  bool on_device = false;
 };
 
 struct VitLimits {
@@ -127,12 +128,21 @@ struct VitRun {
   Prune prune;  // the method and its schedule; see prune.h
   Layout layout = Layout::ragged;
   Output output = Output::logits;
-  VitTrace* trace = nullptr;  // optional
+  VitTrace* trace = nullptr;  // optional; CPU only
+  // The last block computes only what the read-out rows need, unless this is set (for comparison: the logits are equal).
+  bool whole_last_block = false;
+  // On a device the pass is recorded once per kind and replayed; set this to queue every op anew (same bits, slower).
+  bool eager = false;
 };
 
 // Runs `images` (at most limits.max_batch) through the model. Throws Error on shapes that do not fit. The
 // result is owned by the state and reused: nothing is allocated after the first call of a kind.
 const VitResult& forward(VitState& state, const VitImage* images, int batch, const VitRun& run);
+
+// The two halves of forward(), so that one thread may keep several states busy: submit() returns once the work is queued
+// (on a GPU; elsewhere it is done), collect() waits for it. Pixels must stay until collect(); one submit at a time.
+void submit(VitState& state, const VitImage* images, int batch, const VitRun& run);
+const VitResult& collect(VitState& state);
 
 // Scatters token rows back to the full grid: out [batch, grid_rows * grid_cols, dim] per image, `fill` where
 // a patch is gone.

@@ -5,9 +5,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 
 #include "hedgerow/core/error.h"
+#include "hedgerow/core/rng.h"
 
 namespace hedgerow {
 namespace {
@@ -25,6 +27,12 @@ VitState::Impl::Impl(std::shared_ptr<const VitWeights> w, VitLimits l, int threa
   if (limits.max_tokens == 0) limits.max_tokens = c.special() + c.grid() * c.grid();
   require(limits.max_tokens > c.special() && limits.max_tokens <= 65536,
           fmt::format("vit: max_tokens: wanted {} to 65536, found {}", c.special() + 1, limits.max_tokens));
+  if (weights->backend->device) {
+    require(static_cast<int64_t>(limits.max_batch) * limits.max_tokens <= std::numeric_limits<int32_t>::max() / 4,
+            "vit: max_batch x max_tokens is too large");
+    queue = std::make_unique<VitQueue>(weights, limits, on);
+    return;
+  }
   max_len = limits.max_tokens + kFusedRows;
   const int64_t rows = static_cast<int64_t>(limits.max_batch) * max_len;
   require(rows <= std::numeric_limits<int32_t>::max() / 4, "vit: max_batch x max_tokens is too large");
@@ -57,6 +65,33 @@ VitState::Impl::Impl(std::shared_ptr<const VitWeights> w, VitLimits l, int threa
   readout_normed = Buffer(readout.bytes());
   logits = Buffer(b * static_cast<size_t>(c.classes) * 4);
   on.reserve_scratch(weights->backend->scratch_bytes(max_len, c.heads, c.head_dim()));
+}
+
+void check_batch(const VitConfig& c, const VitLimits& limits, const VitImage* images, int batch) {
+  require(batch >= 1 && batch <= limits.max_batch,
+          fmt::format("vit: batch: wanted 1 to {}, found {}", limits.max_batch, batch));
+  for (int i = 0; i < batch; ++i) {
+    const VitImage& im = images[i];
+    require(im.pixels != nullptr, fmt::format("vit: picture {}: no pixels", i));
+    require(im.height > 0 && im.width > 0 && im.height % c.patch == 0 && im.width % c.patch == 0,
+            fmt::format("vit: picture {}: sides {} x {} are not multiples of the patch, {}", i, im.height,
+                        im.width, c.patch));
+    const int64_t patches = static_cast<int64_t>(im.height / c.patch) * (im.width / c.patch);
+    require(patches + c.special() <= limits.max_tokens,
+            fmt::format("vit: picture {}: {} tokens; this state holds {}", i, patches + c.special(),
+                        limits.max_tokens));
+  }
+}
+
+uint64_t hash_pixels(const VitImage& image) {
+  const size_t count = 3 * static_cast<size_t>(image.height) * static_cast<size_t>(image.width);
+  uint64_t h = count;
+  for (size_t i = 0; i < count; ++i) {
+    uint32_t bits;
+    std::memcpy(&bits, image.pixels + i, 4);
+    h = Rng::mix(h ^ bits) + 0x9e3779b97f4a7c15ull;
+  }
+  return h;
 }
 
 const VitState::Impl::Positions& VitState::Impl::positions_for(int grid_h, int grid_w) {

@@ -8,6 +8,7 @@
 
 #include "hedgerow/vision/paper_gate.h"
 #include "hedgerow/vision/vit.h"
+#include "hedgerow/vision/vit_queue.h"
 #include "hedgerow/vision/vit_weights.h"
 
 namespace hedgerow {
@@ -20,12 +21,17 @@ struct RowSet {
   Buffer offsets;  // i32 [batch + 1]
 };
 
+// Throw Error unless the batch fits the model and the state.
+void check_batch(const VitConfig& config, const VitLimits& limits, const VitImage* images, int batch);
+uint64_t hash_pixels(const VitImage& image);
+
 struct VitState::Impl {
   Impl(std::shared_ptr<const VitWeights> weights, VitLimits limits, int threads);
 
   std::shared_ptr<const VitWeights> weights;
   VitLimits limits;
   Context on;
+  std::unique_ptr<VitQueue> queue;  // backends with memory of their own: it holds everything, the rest here is unused
   int row_capacity = 0, max_len = 0;
 
   RowSet sets[2];

@@ -44,11 +44,12 @@ class Packer {
   Dtype dtype_;
 };
 
-PredictorWeights pack_predictor(const PredictorParameters& p, int dim, const Packer& pack) {
+PredictorWeights pack_predictor(const PredictorParameters& p, int dim, const Packer& pack,
+                                const Backend& backend) {
   check_size(p.norm_weight, dim, "predictor norm");
   check_size(p.norm_bias, dim, "predictor norm bias");
   PredictorWeights w;
-  w.norm = {p.norm_weight, p.norm_bias};
+  w.norm = norm_on(backend, p.norm_weight, p.norm_bias);
   w.in = pack(p.in_weight, p.in_bias, dim, dim, "predictor in_conv.1");
   w.out0 = pack(p.out0_weight, p.out0_bias, dim / 2, dim, "predictor out_conv.0");
   w.out2 = pack(p.out2_weight, p.out2_bias, dim / 4, dim / 2, "predictor out_conv.2");
@@ -81,7 +82,9 @@ PackedLinear pack_head(const VitParameters& p, const Packer& pack) {
 std::shared_ptr<const VitWeights> pack_vit(const VitParameters& p, const Backend& backend, Dtype dtype) {
   const VitConfig& c = p.config;
   check(c);
-  require(dtype == Dtype::f32 || dtype == Dtype::bf16, "vit: dtype: wanted f32 or bf16");
+  require(dtype == Dtype::f32 || dtype == Dtype::bf16 || (dtype == Dtype::f16 && backend.narrow_stream),
+          fmt::format("vit: dtype: wanted f32{} or bf16, found {}", backend.narrow_stream ? ", f16" : "",
+                      name_of(dtype)));
   require(static_cast<int>(p.blocks.size()) == c.layers,
           fmt::format("vit: wanted {} blocks, found {}", c.layers, p.blocks.size()));
   require(p.predictors.empty() || p.predictors.size() == 3,
@@ -98,6 +101,7 @@ std::shared_ptr<const VitWeights> pack_vit(const VitParameters& p, const Backend
   w->config = c;
   w->backend = &backend;
   w->dtype = dtype;
+  w->stream = dtype == Dtype::f16 ? Dtype::f16 : Dtype::f32;
   w->patch = pack(p.patch_weight, {}, c.dim, 3 * c.patch * c.patch, "patch_embed");
   w->embedding.config = c;
   w->embedding.cls_token = p.cls_token;
@@ -109,8 +113,8 @@ std::shared_ptr<const VitWeights> pack_vit(const VitParameters& p, const Backend
     for (const auto* v : {&b.norm1_weight, &b.norm1_bias, &b.norm2_weight, &b.norm2_bias})
       check_size(*v, c.dim, "block norm");
     VitBlockWeights block;
-    block.norm1 = {b.norm1_weight, b.norm1_bias};
-    block.norm2 = {b.norm2_weight, b.norm2_bias};
+    block.norm1 = norm_on(backend, b.norm1_weight, b.norm1_bias);
+    block.norm2 = norm_on(backend, b.norm2_weight, b.norm2_bias);
     if (i + 1 < c.layers) {
       block.qkv = pack(b.qkv_weight, b.qkv_bias, 3 * c.dim, c.dim, "qkv");
     } else {
@@ -122,10 +126,15 @@ std::shared_ptr<const VitWeights> pack_vit(const VitParameters& p, const Backend
     block.fc2 = pack(b.fc2_weight, b.fc2_bias, c.dim, c.hidden_dim, "fc2");
     w->blocks.push_back(std::move(block));
   }
-  w->norm = {p.norm_weight, p.norm_bias};
-  w->head = pack_head(p, Packer(backend, Dtype::f32));
-  for (const auto& predictor : p.predictors) w->predictors.push_back(pack_predictor(predictor, c.dim, pack));
+  w->norm = norm_on(backend, p.norm_weight, p.norm_bias);
+  // Near ties between classes are decided in the head; where products are quick it is f32.
+  w->head = pack_head(p, Packer(backend, backend.device ? dtype : Dtype::f32));
+  for (const auto& predictor : p.predictors) w->predictors.push_back(pack_predictor(predictor, c.dim, pack, backend));
   return w;
+}
+
+NormWeights norm_on(const Backend& on, const std::vector<float>& gamma, const std::vector<float>& beta) {
+  return {copy_on(on, gamma.data(), gamma.size() * 4), copy_on(on, beta.data(), beta.size() * 4)};
 }
 
 const VitConfig& config_of(const VitWeights& weights) { return weights.config; }

@@ -10,9 +10,14 @@
 
 namespace hedgerow {
 
+// Vectors lie where the backend computes.
 struct NormWeights {
-  std::vector<float> gamma, beta;  // [dim]
+  Buffer gamma, beta;  // f32 [dim]
 };
+NormWeights norm_on(const Backend& on, const std::vector<float>& gamma, const std::vector<float>& beta);
+inline Tensor vector_of(const Buffer& b) {
+  return vector_view(b.as(), Dtype::f32, static_cast<int64_t>(b.bytes() / sizeof(float)));
+}
 
 struct VitBlockWeights {
   NormWeights norm1, norm2;
@@ -32,7 +37,8 @@ struct PredictorWeights {
 struct VitWeights {
   VitConfig config;
   const Backend* backend = nullptr;
-  Dtype dtype = Dtype::f32;  // of matrices and of the activations that meet them; the residual stream is f32
+  Dtype dtype = Dtype::f32;   // of matrices and of the activations that meet them
+  Dtype stream = Dtype::f32;  // of the residual stream: f16 where all is f16, else f32
   PackedLinear patch;        // [dim, 3 patch^2]; its bias lies in the position rows
   std::vector<VitBlockWeights> blocks;
   NormWeights norm;

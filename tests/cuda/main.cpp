@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Every CUDA op against its definition in double. Returns 77, which ctest shows as skipped, where no GPU is.
+//   cuda_test [PART...]
 #include "tests/cuda/twin.h"
 
-int main() {
+int main(int argc, char** argv) {
   using namespace hedgerow::cuda::test;
   int count = 0;
   if (cudaGetDeviceCount(&count) != cudaSuccess || count == 0) {
@@ -13,8 +14,12 @@ int main() {
     const char* name;
     void (*run)();
   } parts[] = {{"attention", test_attention}, {"linear", test_linear}, {"rows", test_rows},
-               {"select", test_select},       {"merge", test_merge},   {"graph", test_graph}};
+               {"select", test_select},       {"merge", test_merge},   {"graph", test_graph},
+               {"roles", test_roles},         {"vit", test_vit},       {"vit_graphs", test_vit_graphs}};
   for (const auto& part : parts) {
+    bool wanted = argc == 1;
+    for (int i = 1; i < argc; ++i) wanted = wanted || !std::strcmp(argv[i], part.name);
+    if (!wanted) continue;
     const Tally before = tally;
     part.run();
     std::printf("%-10s %5d checks, %d failed\n", part.name, tally.checks - before.checks,

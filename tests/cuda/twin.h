@@ -138,5 +138,8 @@ void test_rows();
 void test_select();
 void test_merge();
 void test_graph();
+void test_roles();
+void test_vit();
+void test_vit_graphs();
 
 }  // namespace hedgerow::cuda::test

@@ -16,15 +16,31 @@ namespace {
 
 enum LevelIndex { kScalar, kAvx2, kAvx512, kAvx512bf16, kLevels };
 
+// The compiler's check covers the processor and the operating system's saving of the wide registers.
+bool has_scalar() { return true; }
+bool has_avx2() {
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+}
+bool has_avx512() {
+  return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+}
+bool has_avx512bf16() {
+  return has_avx512() && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bf16");
+}
+
+// Only the levels that run here are filled: even filling is code built for that level.
 struct Levels {
   Level level[kLevels] = {};
   Levels() {
-#define HEDGEROW_FILL_LEVEL(index, id) \
-  fill_linear_##id(level[index]);      \
-  fill_attention_##id(level[index]);   \
-  fill_rows_##id(level[index]);        \
-  fill_match_##id(level[index]);       \
-  level[index].name = #id;
+#define HEDGEROW_FILL_LEVEL(index, id)   \
+  if (has_##id()) {                      \
+    fill_linear_##id(level[index]);      \
+    fill_attention_##id(level[index]);   \
+    fill_rows_##id(level[index]);        \
+    fill_match_##id(level[index]);       \
+    level[index].name = #id;             \
+  }
     HEDGEROW_FILL_LEVEL(kScalar, scalar)
     HEDGEROW_FILL_LEVEL(kAvx2, avx2)
     HEDGEROW_FILL_LEVEL(kAvx512, avx512)
@@ -244,24 +260,13 @@ struct Table {
   static constexpr Backend make(const char* name, const char* description, bool (*runs_here)()) {
     return {name,         description, runs_here,     pack_linear, scratch_bytes, linear,     layer_norm,
             attention,    patchify,    gather,        scatter,     row_norm,      head_score, select,
-            fuse_dropped, global_half, keep_log_prob, unit_row,    match,         merge};
+            fuse_dropped, global_half, keep_log_prob, unit_row,    match,         merge,
+            cpu::lead_rows, cpu::key_bias, cpu::tome_roles, cpu::tome_order, cpu::survivor_roles};
   }
 };
 
-// The compiler's check covers the processor and the operating system's saving of the wide registers.
-bool has_avx2() {
-  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
-}
-bool has_avx512() {
-  return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-}
-bool has_avx512bf16() {
-  return has_avx512() && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bf16");
-}
-
 constexpr Backend kTables[kLevels] = {
-    Table<kScalar>::make("scalar", "any processor", [] { return true; }),
+    Table<kScalar>::make("scalar", "any processor", has_scalar),
     Table<kAvx2>::make("avx2", "AVX2, FMA and F16C", has_avx2),
     Table<kAvx512>::make("avx512", "AVX-512 F, BW, DQ and VL", has_avx512),
     Table<kAvx512bf16>::make("avx512bf16", "AVX-512 F, BW, DQ, VL, VNNI and BF16", has_avx512bf16),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the CPU tables share with the rest of kernels/: the list of tables, and the choice op (built once for
-// all levels).
+// What the CPU tables share with the rest of kernels/: the list of tables, and the ops that are built once for
+// all levels.
 #pragma once
 
 #include <cstddef>
@@ -18,5 +18,12 @@ const std::vector<const Backend*>& backends();
 // select_scratch_bytes(length), 8-aligned.
 int select_sequence(const SelectArgs& args, int sequence, int32_t* kept, void* scratch) noexcept;
 size_t select_scratch_bytes(int max_len);
+
+// Table entries that no level does differently.
+void lead_rows(Context& on, const LeadRowsArgs& args) noexcept;
+void key_bias(Context& on, const KeyBiasArgs& args) noexcept;
+void tome_roles(Context& on, const TomeRolesArgs& args) noexcept;
+void tome_order(Context& on, const TomeOrderArgs& args) noexcept;
+void survivor_roles(Context& on, const SurvivorRolesArgs& args) noexcept;
 
 }  // namespace hedgerow::cpu

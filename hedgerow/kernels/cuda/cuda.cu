@@ -35,6 +35,14 @@ cudaError_t automatic_linear(cudaStream_t s, const LinearArgs& a) { return linea
 cudaError_t automatic_attention(cudaStream_t s, const AttentionArgs& a) { return attention(s, a); }
 
 bool runs_here() { return device().major >= 8; }
+std::string why_not() {
+  int driver = 0, count = 0;
+  if (cudaDriverGetVersion(&driver) != cudaSuccess || driver == 0) return "no NVIDIA driver";
+  const cudaError_t asked = cudaGetDeviceCount(&count);
+  if (asked != cudaSuccess) return cudaGetErrorString(asked);
+  if (count == 0) return "no device";
+  return "the device has compute capability " + std::to_string(device().major) + ".x";
+}
 size_t scratch_bytes(int, int, int) { return 0; }
 
 std::shared_ptr<void> open() {
@@ -53,8 +61,19 @@ void wait(Context& on) {
 }
 void download(Context& on, void* to, const void* from, size_t bytes) {
   check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, stream_of(on)), "copying from the device");
-  wait(on);
 }
+
+void fill(Context& on, void* to, uint8_t value, size_t bytes) {
+  check(cudaMemsetAsync(to, value, bytes, stream_of(on)), "filling memory");
+}
+
+struct Recording {
+  cudaGraphExec_t ready;
+  size_t nodes;
+  Recording(cudaGraphExec_t r, size_t n) : ready(r), nodes(n) {}
+  Recording(const Recording&) = delete;
+  ~Recording() { cudaGraphExecDestroy(ready); }
+};
 
 std::shared_ptr<void> record(Context& on, const std::function<void()>& body) {
   const cudaStream_t stream = stream_of(on);
@@ -70,16 +89,28 @@ std::shared_ptr<void> record(Context& on, const std::function<void()>& body) {
   const cudaError_t ended = cudaStreamEndCapture(stream, &graph);
   cudaGraphExec_t ready = nullptr;
   const cudaError_t built = ended == cudaSuccess ? cudaGraphInstantiate(&ready, graph, 0) : ended;
+  size_t nodes = 0;
+  if (built == cudaSuccess) cudaGraphGetNodes(graph, nullptr, &nodes);
   if (graph) cudaGraphDestroy(graph);
   throw_failure("queueing an operation");
   check(built, "recording");
-  return {ready, [](void* g) { cudaGraphExecDestroy(static_cast<cudaGraphExec_t>(g)); }};
+  return std::make_shared<Recording>(ready, nodes);
 }
 void replay(Context& on, const std::shared_ptr<void>& recorded) {
-  check(cudaGraphLaunch(static_cast<cudaGraphExec_t>(recorded.get()), stream_of(on)), "replaying");
+  check(cudaGraphLaunch(static_cast<const Recording*>(recorded.get())->ready, stream_of(on)), "replaying");
+}
+size_t nodes(const std::shared_ptr<void>& recorded) {
+  return static_cast<const Recording*>(recorded.get())->nodes;
 }
 
-const DeviceCalls kCalls = {open, device_buffer, upload, download, wait, record, replay};
+double peak(Context& on, Dtype dtype) {
+  wait(on);
+  double flops = 0;
+  check(peak_flops(stream_of(on), dtype, &flops), "measuring the peak");
+  return flops;
+}
+
+const DeviceCalls kCalls = {open, device_buffer, host_buffer, copy_to_device, upload, download, fill, wait, record, replay, nodes, peak};
 
 }  // namespace
 
@@ -105,7 +136,14 @@ const Backend& backend() {
       entry<UnitRowArgs, unit_row>,
       entry<MatchArgs, match>,
       entry<MergeArgs, merge>,
+      entry<LeadRowsArgs, lead_rows>,
+      entry<KeyBiasArgs, key_bias>,
+      entry<TomeRolesArgs, tome_roles>,
+      entry<TomeOrderArgs, tome_order>,
+      entry<SurvivorRolesArgs, survivor_roles>,
       &kCalls,
+      why_not,
+      true,
   };
   return table;
 }

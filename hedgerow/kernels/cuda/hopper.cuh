@@ -64,6 +64,26 @@ __device__ __forceinline__ void tile_load_2d(uint32_t to, const CUtensorMap* map
       "l"(map), "r"(bar), "r"(x), "r"(y)
       : "memory");
 }
+// To the same place in both blocks of a cluster; each one's own barrier at `bar` counts the bytes.
+__device__ __forceinline__ void tile_load_2d_both(uint32_t to, const CUtensorMap* map, uint32_t bar, int x,
+                                                  int y) {
+  asm volatile(
+      "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [%0], "
+      "[%1, {%3, %4}], [%2], %5;" ::"r"(to),
+      "l"(map), "r"(bar), "r"(x), "r"(y), "h"(static_cast<uint16_t>(3))
+      : "memory");
+}
+__device__ __forceinline__ void tile_store_2d(const CUtensorMap* map, uint32_t from, int x, int y) {
+  asm volatile("cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [%0, {%2, %3}], [%1];" ::"l"(map),
+               "r"(from), "r"(x), "r"(y)
+               : "memory");
+}
+__device__ __forceinline__ void stores_commit() { asm volatile("cp.async.bulk.commit_group;" ::: "memory"); }
+// All but the last N groups of this thread's stores have been read from shared memory.
+template <int N>
+__device__ __forceinline__ void stores_wait_read() {
+  asm volatile("cp.async.bulk.wait_group.read %0;" ::"n"(N) : "memory");
+}
 __device__ __forceinline__ void prefetch_map(const CUtensorMap* map) {
   asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
 }
@@ -87,6 +107,10 @@ __device__ __forceinline__ uint32_t in_block(uint32_t address, uint32_t rank) {
   uint32_t r;
   asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(r) : "r"(address), "r"(rank));
   return r;
+}
+// Arrives at a barrier of any block of the cluster, given by in_block().
+__device__ __forceinline__ void barrier_arrive_there(uint32_t bar) {
+  asm volatile("mbarrier.arrive.shared::cluster.b64 _, [%0];" ::"r"(bar) : "memory");
 }
 __device__ __forceinline__ float4 load_shared_cluster(uint32_t address) {
   float4 v;

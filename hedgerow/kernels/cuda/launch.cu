@@ -42,7 +42,9 @@ bool encode(CUtensorMap& map, Dtype dtype, int rank, const void* data, const cuu
     if (strides[i] % 16 != 0 || strides[i] == 0) return false;
   }
   if (reinterpret_cast<uintptr_t>(data) % 16 != 0 || !encoder()) return false;
-  const auto type = dtype == Dtype::f16 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16;
+  const auto type = dtype == Dtype::f32   ? CU_TENSOR_MAP_DATA_TYPE_FLOAT32
+                    : dtype == Dtype::f16 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16
+                                          : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16;
   return encoder()(&map, type, rank, const_cast<void*>(data), extents, strides, box, steps,
                    CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
                    CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS;
@@ -53,8 +55,9 @@ bool encode(CUtensorMap& map, Dtype dtype, int rank, const void* data, const cuu
 bool matrix_map(CUtensorMap& map, Dtype dtype, const void* data, int64_t rows, int64_t cols,
                 int64_t row_stride, int box_rows) {
   const cuuint64_t extents[2] = {static_cast<cuuint64_t>(cols), static_cast<cuuint64_t>(rows)};
-  const cuuint64_t strides[1] = {static_cast<cuuint64_t>(row_stride) * 2};
-  const cuuint32_t box[2] = {64, static_cast<cuuint32_t>(box_rows)};
+  const cuuint64_t strides[1] = {static_cast<cuuint64_t>(row_stride) * bytes_of(dtype)};
+  const cuuint32_t box[2] = {static_cast<cuuint32_t>(128 / bytes_of(dtype)),
+                             static_cast<cuuint32_t>(box_rows)};
   return encode(map, dtype, 2, data, extents, strides, box);
 }
 

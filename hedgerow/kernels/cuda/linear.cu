@@ -55,7 +55,7 @@ constexpr TileCost kCosts[] = {
 
 }  // namespace
 
-LinearPlan linear_plan(int row_capacity, int n, int k, bool residual) {
+LinearPlan linear_plan(int rows, int n, int k, bool residual) {
   const auto up = [](int64_t a, int64_t b) { return (a + b - 1) / b; };
   const int64_t steps = up(k, 64), processors = std::max(1, device().multiprocessors);
   LinearPlan best{LinearTile::alone_128, 1};
@@ -63,7 +63,7 @@ LinearPlan linear_plan(int row_capacity, int n, int k, bool residual) {
   for (const TileCost& c : kCosts) {
     if (c.split > 1 && steps < 2 * c.split) continue;
     const float waves =
-        static_cast<float>(up(up(row_capacity, c.rows) * up(n, c.cols) * c.split, processors * c.resident));
+        static_cast<float>(up(up(rows, c.rows) * up(n, c.cols) * c.split, processors * c.resident));
     const float us =
         c.start + waves * (c.wave + c.step * static_cast<float>(steps) / static_cast<float>(c.split) +
                            (residual ? c.residual : 0.0f));
@@ -93,7 +93,7 @@ cudaError_t linear(cudaStream_t stream, const LinearArgs& a, LinearPlan plan) {
   } else if (!device().hopper() && plan.tile != LinearTile::plain) {
     plan.tile = LinearTile::mma;
   } else if (plan.tile == LinearTile::automatic) {
-    plan = linear_plan(a.rows.row_capacity, p.n, p.k, p.residual != nullptr);
+    plan = linear_plan(a.rows.expected_rows(), p.n, p.k, p.residual != nullptr);
   }
   return a.w->dtype == Dtype::f16 ? linear_f16(stream, a, p, plan) : linear_bf16(stream, a, p, plan);
 }

@@ -39,6 +39,30 @@ __device__ __forceinline__ float activated(float x) {
   return x;
 }
 
+// The same of several values, step by step over all of them, so that no step waits for the one before: where
+// registers are scarce the compiler keeps the order in which this is written.
+template <int kActivation, int N>
+__device__ __forceinline__ void activate_all(float (&x)[N]) {
+  if constexpr (kActivation == 1) {
+    float p[N];
+    const auto step = [&](float c) {
+#pragma unroll
+      for (int i = 0; i < N; ++i) p[i] = fmaf(p[i], fabsf(x[i]), c);
+    };
+#pragma unroll
+    for (int i = 0; i < N; ++i) p[i] = -0.00047330930829048157f;
+    step(0.007084557320922613f), step(-0.051827382296323776f), step(-0.4599924385547638f);
+    step(-1.1507878303527832f), step(-1.000037670135498f);
+#pragma unroll
+    for (int i = 0; i < N; ++i) p[i] = exp2_fast(p[i]);
+#pragma unroll
+    for (int i = 0; i < N; ++i) x[i] = fmaf(-fabsf(x[i]), p[i], fmaxf(x[i], 0.0f));
+  } else {
+#pragma unroll
+    for (int i = 0; i < N; ++i) x[i] = activated<kActivation>(x[i]);
+  }
+}
+
 template <class T>
 __device__ __forceinline__ float2 residual_at(const LinearParams& p, int64_t row, int col) {
   const int64_t i = row * p.residual_row + col;

@@ -5,6 +5,7 @@
 
 #include "hedgerow/kernels/cuda/launch.h"
 #include "hedgerow/kernels/cuda/linear_mma.cuh"
+#include "hedgerow/kernels/cuda/linear_pingpong.cuh"
 #include "hedgerow/kernels/cuda/linear_plain.cuh"
 #include "hedgerow/kernels/cuda/linear_staged.cuh"
 #include "hedgerow/kernels/cuda/linear_wgmma.cuh"
@@ -67,6 +68,33 @@ cudaError_t queue_staged(cudaStream_t stream, const LinearArgs& a, const LinearP
       stream, {blocks, Tile::kThreads, Tile::kShared}, x_map, w_map, residual_map, p);
 }
 
+template <class T, int ACTIVATION, int N, int STAGES>
+cudaError_t queue_pingpong(cudaStream_t stream, const LinearArgs& a, const LinearParams& p, Share share) {
+  using Tile = PingPongShape<N, STAGES>;
+  CUtensorMap x_map, w_map, out_map, residual_map;
+  const int capacity = a.rows.row_capacity;
+  if ((a.residual && a.residual.dtype != a.out.dtype) ||
+      !matrix_map(x_map, a.x.dtype, a.x.data, capacity, p.k, a.x.strides[0], 64) ||
+      !matrix_map(w_map, a.w->dtype, a.w->data.as(), p.n, p.k, p.k, N / 2) ||
+      !matrix_map(out_map, a.out.dtype, a.out.data, capacity, p.n, a.out.strides[0], 64)) {
+    return queue_tiles<T, ACTIVATION, 2, 128, 5, Team::split>(stream, a, p, 1);
+  }
+  residual_map = out_map;  // not read where there is no residual
+  if (a.residual &&
+      !matrix_map(residual_map, a.out.dtype, a.residual.data, capacity, p.n, a.residual.strides[0], 64)) {
+    return queue_tiles<T, ACTIVATION, 2, 128, 5, Team::split>(stream, a, p, 1);
+  }
+  const int ranks = share == Share::none ? 1 : 2, unit = share == Share::weights ? 128 : 64;
+  const int columns = (p.n + N - 1) / N, across = share == Share::rows ? (columns + 1) / 2 : columns;
+  const int room = device().multiprocessors / ranks, units = (capacity + unit - 1) / unit;
+  const int tiles = (units - high_tiles(units, across, room)) * across;
+  Shape shape;
+  shape.block = Tile::kThreads, shape.shared = Tile::kShared, shape.cluster = ranks;
+  shape.grid = (tiles < room ? tiles : room) * ranks;
+  return launch<linear_pingpong<T, ACTIVATION, N, STAGES>, Tile::kShared>(stream, shape, x_map, w_map,
+                                                                          residual_map, out_map, p, share);
+}
+
 template <class T, int ACTIVATION>
 cudaError_t queue_linear(cudaStream_t stream, const LinearArgs& a, const LinearParams& p, LinearPlan plan) {
   switch (plan.tile) {
@@ -82,6 +110,10 @@ cudaError_t queue_linear(cudaStream_t stream, const LinearArgs& a, const LinearP
       return queue_tiles<T, ACTIVATION, 2, 128, 5, Team::split>(stream, a, p, plan.split);
     case LinearTile::staged_192:
       return queue_staged<T, ACTIVATION, 192, 4>(stream, a, p);
+    case LinearTile::pingpong_192:
+      return queue_pingpong<T, ACTIVATION, 192, 4>(stream, a, p, plan.share);
+    case LinearTile::pingpong_128:
+      return queue_pingpong<T, ACTIVATION, 128, 5>(stream, a, p, plan.share);
     case LinearTile::mma:
       return queue_mma<T, ACTIVATION>(stream, a, p);
     default:

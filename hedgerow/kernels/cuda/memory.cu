@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <cuda_fp16.h>
-
+#include <cstring>
 #include <string>
 
 #include "hedgerow/core/error.h"
@@ -29,18 +28,19 @@ Buffer device_buffer(size_t bytes) {
   return buffer;
 }
 
+Buffer host_buffer(size_t bytes) {
+  if (bytes == 0) return {};
+  void* p = nullptr;
+  check(cudaMallocHost(&p, bytes), "reserving host memory");
+  std::memset(p, 0, bytes);
+  return Buffer(p, bytes, [](void* q) { cudaFreeHost(q); });
+}
+
 void copy_to_device(void* to, const void* from, size_t bytes) {
   check(cudaMemcpy(to, from, bytes, cudaMemcpyHostToDevice), "copying to the device");
 }
 void copy_from_device(void* to, const void* from, size_t bytes) {
   check(cudaMemcpy(to, from, bytes, cudaMemcpyDeviceToHost), "copying from the device");
-}
-
-uint16_t f32_to_f16(float f) {
-  const __half h = __float2half_rn(f);
-  uint16_t bits;
-  __builtin_memcpy(&bits, &h, 2);
-  return bits;
 }
 
 }  // namespace hedgerow::cuda

@@ -12,10 +12,8 @@ namespace hedgerow::cuda {
 void check(cudaError_t result, const char* doing);
 
 Buffer device_buffer(size_t bytes);  // zeroed; throws Error when memory is out
+Buffer host_buffer(size_t bytes);    // the same in host memory that the device copies from and to by itself
 void copy_to_device(void* to, const void* from, size_t bytes);
 void copy_from_device(void* to, const void* from, size_t bytes);
-
-// Round to nearest even; overflow becomes infinity, NaN stays NaN.
-uint16_t f32_to_f16(float f);
 
 }  // namespace hedgerow::cuda

@@ -29,7 +29,8 @@ cudaError_t attention(cudaStream_t stream, const AttentionArgs& args,
 
 // How a product is cut up; `automatic` chooses by capacity and shape. alone_N: 128 rows x N columns per
 // block; split_*: a cluster of `split` blocks (1, 2, 4 or 8) shares a tile, each with its part of k; mma:
-// without Hopper's instructions; staged_192: alone_192 with the residual fetched ahead (all of one dtype).
+// without Hopper's instructions; staged_192: alone_192 with the residual fetched ahead (all of one dtype);
+// pingpong_N: 128 rows x N columns per warpgroup, two of them in turns.
 enum class LinearTile : uint8_t {
   automatic,
   plain,
@@ -39,15 +40,20 @@ enum class LinearTile : uint8_t {
   split_128x64,
   split_128x128,
   mma,
-  staged_192
+  staged_192,
+  pingpong_192,
+  pingpong_128
 };
+// What the two blocks of a cluster fetch for each other (pingpong_N).
+enum class Share : uint8_t { none, weights, rows };
 struct LinearPlan {
   LinearTile tile = LinearTile::automatic;
   int split = 1;
+  Share share = Share::none;
 };
 // The residual may be f32 or the dtype of x; so may `out`.
 cudaError_t linear(cudaStream_t stream, const LinearArgs& args, LinearPlan plan = {});
-LinearPlan linear_plan(int row_capacity, int n, int k, bool residual);
+LinearPlan linear_plan(int rows, int n, int k, bool residual);
 
 // Weights for linear(): row-major in `dtype`, the bias padded with zeros. Throws Error when memory is out.
 PackedLinear pack_linear(const float* w, const float* bias, int n, int k, Dtype dtype);
@@ -70,5 +76,16 @@ cudaError_t fuse_dropped(cudaStream_t stream, const FuseDroppedArgs& args);
 cudaError_t global_half(cudaStream_t stream, const GlobalHalfArgs& args);
 cudaError_t merge(cudaStream_t stream, const MergeArgs& args);
 cudaError_t match(cudaStream_t stream, const MatchArgs& args);
+
+// Rate of the matrix units on operands in shared memory and registers, random values, all multiprocessors at once; of
+// plain multiply-adds for f32. 0 where no such loop is known. Takes about 5 ms and waits.
+cudaError_t peak_flops(cudaStream_t stream, Dtype dtype, double* flops);
+
+// pairs and kept_offsets are device arrays.
+cudaError_t lead_rows(cudaStream_t stream, const LeadRowsArgs& args);
+cudaError_t key_bias(cudaStream_t stream, const KeyBiasArgs& args);
+cudaError_t tome_roles(cudaStream_t stream, const TomeRolesArgs& args);
+cudaError_t tome_order(cudaStream_t stream, const TomeOrderArgs& args);
+cudaError_t survivor_roles(cudaStream_t stream, const SurvivorRolesArgs& args);
 
 }  // namespace hedgerow::cuda

@@ -1,0 +1,377 @@
+// SPDX-License-Identifier: Apache-2.0
+// Large products: two warpgroups take turns at the tensor cores. Each owns a tile of 128 x N outputs; while
+// one adds bias, activation and residual and stores, the other multiplies (the ping-pong schedule of CUTLASS,
+// Thakkar et al.).
+//
+//  - One thread feeds a ring of tiles that both consume in the order of their turns. Whoever has asked for
+//  its
+//    last tile passes the turn on: waiting on the ring any earlier would mistake an older round for the own.
+//  - Two blocks of a cluster may share the weights' tile or the rows' tile: each fetches half of it for both,
+//    which takes a third off what the L2 must deliver.
+//  - Results leave through shared memory, 64 rows x 128 bytes at a time, and the residual comes in by the
+//  same
+//    place, fetched before it is needed. Only the chunk that holds the last live row is stored by hand: the
+//    copy engine knows the capacity, not the row count.
+//  - Where the last wave would be half empty, its tiles are 64 rows high.
+#pragma once
+
+#include "hedgerow/kernels/cuda/hopper.cuh"
+#include "hedgerow/kernels/cuda/linear.cuh"
+#include "hedgerow/kernels/cuda/ops.h"
+
+namespace hedgerow::cuda {
+
+template <int N, int STAGES>
+struct PingPongShape {
+  static constexpr int kStepK = 64, kThreads = 3 * 128;  // the third warpgroup feeds
+  static constexpr int kXHalf = 64 * kStepK * 2, kWHalf = N / 2 * kStepK * 2, kStage = 2 * (kXHalf + kWHalf);
+  static constexpr int kChunk = 64 * 128, kChunks = 4;  // per warpgroup, on their way in or out
+  static constexpr int kBias = kChunks * kChunk, kReady = kBias + N * 4, kTurns = kReady + kChunks * 8;
+  static constexpr int kOutlet = kBias + 1024;
+  static constexpr size_t kShared = static_cast<size_t>(STAGES) * kStage + 2 * kOutlet + (2 * STAGES + 2) * 8;
+  static_assert(kShared <= 227 * 1024 && kWHalf % 1024 == 0 && kTurns + 32 <= kOutlet);
+};
+
+// How many of the tiles are two units high: all, or so many that every team ends on a tile of one unit, if
+// that ends sooner. Tiles go round robin, high ones first.
+__host__ __device__ inline int high_tiles(int units, int columns, int teams) {
+  const auto up = [](int a, int b) { return (a + b - 1) / b; };
+  const auto last = [&](int high) { return up(high * columns, teams) + up((units - high) * columns, teams); };
+  const int all = units / 2, mixed = (up(units * columns, teams) - 1) / 2 * teams / columns;
+  return mixed < all && last(mixed) < last(all) ? mixed : all;
+}
+
+// Which outputs a block computes in each of its turns.
+struct Turns {
+  int columns, unit, high, tiles;  // in cluster tiles; `unit` rows of the lower kind; `high` rows of tiles
+  int rank_row, rank_col;
+  struct Tile {
+    int row, col;  // of this block's first output, the column in tiles
+    bool high;
+  };
+  __device__ __forceinline__ Tile at(int tile) const {
+    const int r = tile / columns, col = (tile - r * columns) * (rank_col < 0 ? 1 : 2) + max(rank_col, 0);
+    if (r < high) return {r * 2 * unit + rank_row * 128, col, true};
+    return {(r + high) * unit + rank_row * 64, col, false};
+  }
+};
+__device__ __forceinline__ Turns turns_of(int rows, int n, int tile_n, Share share, int rank, int teams) {
+  const int tile_columns = (n + tile_n - 1) / tile_n;
+  Turns t;
+  t.unit = share == Share::weights ? 128 : 64;
+  t.columns = share == Share::rows ? (tile_columns + 1) / 2 : tile_columns;
+  const int units = (rows + t.unit - 1) / t.unit;
+  t.high = high_tiles(units, t.columns, teams), t.tiles = (units - t.high) * t.columns;
+  t.rank_row = share == Share::weights ? rank : 0, t.rank_col = share == Share::rows ? rank : -1;
+  return t;
+}
+
+__device__ __forceinline__ float2 load_shared_pair(uint32_t at) {
+  float2 v;
+  asm volatile("ld.shared.v2.f32 {%0,%1}, [%2];" : "=f"(v.x), "=f"(v.y) : "r"(at) : "memory");
+  return v;
+}
+__device__ __forceinline__ void store_shared_pair(uint32_t at, float2 v) {
+  asm volatile("st.shared.v2.f32 [%0], {%1,%2};" ::"r"(at), "f"(v.x), "f"(v.y) : "memory");
+}
+
+// One warpgroup's way out: E is the type of `out` and of the residual.
+template <class T, class E, int ACTIVATION, int N, class Shape>
+struct Outlet {
+  static constexpr int kCols = 128 / static_cast<int>(sizeof(E)), kAcross = N / kCols;  // of a chunk
+  const CUtensorMap* out_map;
+  const CUtensorMap* residual_map;
+  const LinearParams& p;
+  uint32_t at;  // chunks, bias, barriers
+  int group, rows;
+
+  __device__ __forceinline__ uint32_t ready(int c) const {
+    return at + Shape::kReady + c % Shape::kChunks * 8;
+  }
+  __device__ __forceinline__ void fetch(int c, int row, int col) const {
+    barrier_expect(ready(c), Shape::kChunk);
+    tile_load_2d(at + c % Shape::kChunks * Shape::kChunk, residual_map, ready(c), col + c % kAcross * kCols,
+                 row + c / kAcross * 64);
+  }
+  // The residual's first chunks, once the tile before has left.
+  __device__ __forceinline__ void fetch_first(int row, int col, bool high) const {
+    stores_wait_read<0>();
+    for (int c = 0; c < Shape::kChunks && c < (high ? 2 : 1) * kAcross; ++c) fetch(c, row, col);
+  }
+
+  // Half a tile, 64 rows: chunks kFirst, kFirst + 1, ... of `count`.
+  template <int kFirst>
+  __device__ __forceinline__ void finish(const float (&sums)[N / 2], int row, int col, int count,
+                                         uint32_t& parity) const {
+    constexpr int kBelow = kFirst / kAcross * 64;
+    const int t = threadIdx.x & 127, lane = t & 31, pair = (lane & 3) * 2;
+    const uint32_t at_bias = at + Shape::kBias + pair * 4;
+    // Of columns 0 to 15 in this thread's chunk; those 16 i further on are at place ^ i * 32 (or, f32, 64).
+    const uint32_t place =
+        at + (sizeof(E) == 4 ? swizzled<8>((t >> 5) * 16 + (lane >> 2), pair >> 2) + (pair & 2) * 4
+                             : swizzled<8>((t >> 5) * 16 + (lane & 15), lane >> 4));
+    const int live = rows - row - kBelow;
+#pragma unroll
+    for (int j = 0; j < kAcross; ++j) {
+      const int c = kFirst + j;
+      const uint32_t chunk = c % Shape::kChunks * Shape::kChunk;
+      if (p.residual) {
+        barrier_wait(ready(c), parity >> c % Shape::kChunks & 1);
+        parity ^= 1u << c % Shape::kChunks;
+      }
+      // What the next columns need is read before these are stored: it would wait for them.
+      constexpr int kAhead = ACTIVATION == 0 ? 2 : 1;
+      float2 add[kAhead][2];
+      uint32_t was[kAhead][4] = {};
+      auto ask = [&](int i) {
+        if (i >= kCols / 16) return;
+        add[i % kAhead][0] = load_shared_pair(at_bias + (j * kCols + i * 16) * 4);
+        add[i % kAhead][1] = load_shared_pair(at_bias + (j * kCols + i * 16 + 8) * 4);
+        if (sizeof(E) == 2 && p.residual) load_matrices(was[i % kAhead], (place ^ i * 32) + chunk);
+      };
+#pragma unroll
+      for (int i = 0; i < kAhead; ++i) ask(i);
+#pragma unroll
+      for (int i = 0; i < kCols / 16; ++i) {
+        float y[8];  // of rows r, r + 8, r, r + 8: two neighbours each
+#pragma unroll
+        for (int h = 0; h < 8; ++h)
+          y[h] = sums[(j * (kCols / 16) + i) * 8 + h] +
+                 (h % 2 ? add[i % kAhead][h / 4].y : add[i % kAhead][h / 4].x);
+        activate_all<ACTIVATION>(y);
+        if constexpr (sizeof(E) == 4) {
+          ask(i + kAhead);
+#pragma unroll
+          for (int h = 0; h < 4; ++h) {
+            const uint32_t to = (place ^ (i * 64 + h / 2 * 32)) + chunk + h % 2 * 1024;
+            if (p.residual) {
+              const float2 old = load_shared_pair(to);
+              y[2 * h] += old.x, y[2 * h + 1] += old.y;
+            }
+            store_shared_pair(to, {y[2 * h], y[2 * h + 1]});
+          }
+        } else {
+          if (p.residual) {
+#pragma unroll
+            for (int h = 0; h < 4; ++h) {
+              const float2 old = unpack2<T>(was[i % kAhead][h]);
+              y[2 * h] += old.x, y[2 * h + 1] += old.y;
+            }
+          }
+          ask(i + kAhead);
+          store_matrices((place ^ i * 32) + chunk, pack2<T>(y[0], y[1]), pack2<T>(y[2], y[3]),
+                         pack2<T>(y[4], y[5]), pack2<T>(y[6], y[7]));
+        }
+      }
+      fence_shared_for_async();
+      warpgroup_sync(1 + group);
+      const int chunk_col = col + j * kCols;
+      if (t == 0) {
+        if (live >= 64) tile_store_2d(out_map, at + chunk, chunk_col, row + kBelow);
+        stores_commit();
+        // Two stores may be on their way: the place of the next chunk but one is free when all meet again.
+        stores_wait_read<2>();
+        if (p.residual && c >= 2 && c + 2 < count) fetch(c + 2, row, col);
+      }
+      if (live > 0 && live < 64) {
+        const int piece_col = chunk_col + (t & 7) * (16 / static_cast<int>(sizeof(E)));
+#pragma unroll 1
+        for (int i = t >> 3; i < live && piece_col < p.n; i += 16) {
+          const float4 v = load_shared_cluster(at + chunk + swizzled<8>(i, t & 7));
+          *reinterpret_cast<float4*>(static_cast<E*>(p.out) +
+                                     static_cast<int64_t>(row + kBelow + i) * p.out_row + piece_col) = v;
+        }
+      }
+    }
+  }
+};
+
+template <class T, int ACTIVATION, int N, int STAGES>
+__global__ void __launch_bounds__(PingPongShape<N, STAGES>::kThreads, 1)
+    linear_pingpong(const __grid_constant__ CUtensorMap x_map, const __grid_constant__ CUtensorMap w_map,
+                    const __grid_constant__ CUtensorMap residual_map,
+                    const __grid_constant__ CUtensorMap out_map, const __grid_constant__ LinearParams p,
+                    Share share) {
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+  using Shape = PingPongShape<N, STAGES>;
+  extern __shared__ __align__(1024) unsigned char memory[];
+  const uint32_t at_stage = shared_address(memory), at_outlet = at_stage + STAGES * Shape::kStage;
+  const uint32_t at_full = at_outlet + 2 * Shape::kOutlet, at_empty = at_full + STAGES * 8,
+                 at_turn = at_empty + STAGES * 8;
+  const int warp = threadIdx.x >> 5, lane = threadIdx.x & 31;
+  const int ranks = share == Share::none ? 1 : 2, rank = share == Share::none ? 0 : cluster_rank();
+  const int team = blockIdx.x / ranks, teams = gridDim.x / ranks;
+  const int steps = (p.k + Shape::kStepK - 1) / Shape::kStepK;
+
+  if (threadIdx.x == 0) {
+    if (at_stage & 1023) __trap();
+    for (int i = 0; i < STAGES; ++i)
+      barrier_init(at_full + i * 8, 1), barrier_init(at_empty + i * 8, 4 * ranks);
+    for (int g = 0; g < 2; ++g) {
+      barrier_init(at_turn + g * 8, 4);
+      for (int i = 0; i < Shape::kChunks; ++i) {
+        barrier_init(at_outlet + g * Shape::kOutlet + Shape::kReady + i * 8, 1);
+      }
+    }
+    barrier_init_done();
+  }
+  if (ranks > 1) cluster_sync();
+  __syncthreads();
+  let_next_start();
+
+  if (warp >= 8) {
+    registers_down<24>();
+    if (warp == 8 && lane == 0) {
+      prefetch_map(&x_map), prefetch_map(&w_map);
+      auto load_w = [&](int slot, int step, int col) {
+        const uint32_t to = at_stage + slot * Shape::kStage + 2 * Shape::kXHalf, bar = at_full + slot * 8;
+        const int k = step * Shape::kStepK, row = col * N;
+        if (share == Share::weights) {
+          tile_load_2d_both(to + rank * Shape::kWHalf, &w_map, bar, k, row + rank * (N / 2));
+        } else {
+          tile_load_2d(to, &w_map, bar, k, row);
+          tile_load_2d(to + Shape::kWHalf, &w_map, bar, k, row + N / 2);
+        }
+      };
+      auto load_x = [&](int slot, int step, int row, bool high) {
+        const uint32_t to = at_stage + slot * Shape::kStage, bar = at_full + slot * 8;
+        const int k = step * Shape::kStepK;
+        if (share == Share::rows) {
+          if (high || rank == 0)
+            tile_load_2d_both(to + rank * Shape::kXHalf, &x_map, bar, k, row + rank * 64);
+        } else {
+          tile_load_2d(to, &x_map, bar, k, row);
+          if (high) tile_load_2d(to + Shape::kXHalf, &x_map, bar, k, row + 64);
+        }
+      };
+      // The first turn's columns are the same however many rows there are.
+      const int ahead = min(STAGES, steps), tile_columns = (p.n + N - 1) / N;
+      const int first_col =
+          share == Share::rows ? team % ((tile_columns + 1) / 2) * 2 + rank : team % tile_columns;
+      for (int s = 0; s < ahead; ++s) load_w(s, s, first_col);
+      wait_for_previous();
+      const Turns turns = turns_of(*p.rows, p.n, N, share, rank, teams);
+      int slot = 0, round = 0, count = 0;
+      for (int tile = team; tile < turns.tiles; tile += teams) {
+        const Turns::Tile at = turns.at(tile);
+        const int bytes = Shape::kStage - (at.high ? 0 : Shape::kXHalf);
+#pragma unroll 1
+        for (int s = 0; s < steps; ++s) {
+          if (round > 0) barrier_wait(at_empty + slot * 8, (round - 1) & 1);
+          barrier_expect(at_full + slot * 8, bytes);
+          load_x(slot, s, at.row, at.high);
+          if (count >= ahead) load_w(slot, s, at.col);
+          ++count;
+          if (++slot == STAGES) slot = 0, ++round;
+        }
+      }
+      if (team >= turns.tiles) {  // what was fetched must land before the memory is given up
+        for (int s = 0; s < ahead; ++s) barrier_expect(at_full + s * 8, 2 * Shape::kWHalf);
+        for (int s = 0; s < ahead; ++s) barrier_wait(at_full + s * 8, 0);
+      }
+    }
+    __syncwarp();
+    wait_for_previous();
+  } else {
+    registers_up<240>();
+    wait_for_previous();
+    const int group = warp >> 2, t = threadIdx.x & 127, rows = *p.rows;
+    // Looked up at every turn: between them no register is left for it.
+    volatile Turns* const turns = reinterpret_cast<volatile Turns*>(memory + STAGES * Shape::kStage +
+                                                                    group * Shape::kOutlet + Shape::kTurns);
+    if (t == 0) {
+      const Turns found = turns_of(rows, p.n, N, share, rank, teams);
+      turns->columns = found.columns, turns->unit = found.unit, turns->high = found.high;
+      turns->tiles = found.tiles, turns->rank_row = found.rank_row, turns->rank_col = found.rank_col;
+    }
+    warpgroup_sync(1 + group);
+    const Outlet<T, T, ACTIVATION, N, Shape> narrow{
+        &out_map, &residual_map, p, at_outlet + group * Shape::kOutlet, group, rows};
+    const Outlet<T, float, ACTIVATION, N, Shape> wide{&out_map, &residual_map, p, narrow.at, group, rows};
+    float* const bias =
+        reinterpret_cast<float*>(memory + STAGES * Shape::kStage + group * Shape::kOutlet + Shape::kBias);
+    const uint32_t peer_empty = in_block(at_empty, rank ^ (ranks - 1));
+    uint32_t parity = 0;
+    int slot = 0, round = 0;
+    auto release = [&](int done) {
+      if (lane == 0) barrier_arrive(at_empty + done * 8);
+      if (lane == 1 && ranks > 1) barrier_arrive_there(peer_empty + done * 8);
+    };
+    int turn = 0;
+    auto products = [&](float(&sums)[2][N / 2], auto high) {
+      if (turn > 0) barrier_wait(at_turn + group * 8, (turn - 1) >> 1 & 1);
+      int before = 0;
+#pragma unroll 1
+      for (int s = 0; s < steps; ++s) {
+        barrier_wait(at_full + slot * 8, round & 1);
+        const uint64_t x = tile_descriptor(at_stage + slot * Shape::kStage);
+        const uint64_t w = tile_descriptor(at_stage + slot * Shape::kStage + 2 * Shape::kXHalf);
+        products_fence();
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+          product_shared<T, N>(sums[0], x + i * 2, w + i * 2, 1);
+          if constexpr (decltype(high)::value)
+            product_shared<T, N>(sums[1], x + (Shape::kXHalf >> 4) + i * 2, w + i * 2, 1);
+        }
+        products_commit();
+        if (s == steps - 1 && lane == 0) barrier_arrive(at_turn + (group ^ 1) * 8);
+        if (s > 0) {
+          products_wait<1>();
+          release(before);
+        }
+        before = slot;
+        if (++slot == STAGES) slot = 0, ++round;
+      }
+      products_wait<0>();
+      release(before);
+    };
+
+    for (; team + turn * teams < turns->tiles; ++turn) {
+      if ((turn & 1) != group) {  // the other's turn; its tiles pass by in the ring
+        slot += steps;
+        round += slot / STAGES, slot %= STAGES;
+        continue;
+      }
+      const Turns now{turns->columns, turns->unit,     turns->high,
+                      turns->tiles,   turns->rank_row, turns->rank_col};
+      const Turns::Tile at = now.at(team + turn * teams);
+      const int col = at.col * N;
+      warpgroup_sync(1 + group);  // the last tile has left the bias and the chunks
+      if (t == 0 && p.residual) {
+        if (p.out_f32)
+          wide.fetch_first(at.row, col, at.high);
+        else
+          narrow.fetch_first(at.row, col, at.high);
+      }
+#pragma unroll
+      for (int c = t; c < N; c += 128) bias[c] = col + c < p.n ? __ldg(p.bias + col + c) : 0.0f;
+      // Cleared here rather than by the first product: that would read them, and so keep all of them alive
+      // where a tile's last steps need registers.
+      float sums[2][N / 2];
+#pragma unroll
+      for (int i = 0; i < N / 2; ++i) sums[0][i] = sums[1][i] = 0.0f;
+      if (at.high)
+        products(sums, std::true_type{});
+      else
+        products(sums, std::false_type{});
+      if (t == 0) stores_wait_read<0>();
+      warpgroup_sync(1 + group);
+      const int halves = at.high ? 2 : 1;
+      if (p.out_f32) {
+        constexpr int kAcross = Outlet<T, float, ACTIVATION, N, Shape>::kAcross;
+        wide.template finish<0>(sums[0], at.row, col, halves * kAcross, parity);
+        if (at.high) wide.template finish<kAcross>(sums[1], at.row, col, halves * kAcross, parity);
+      } else {
+        constexpr int kAcross = Outlet<T, T, ACTIVATION, N, Shape>::kAcross;
+        narrow.template finish<0>(sums[0], at.row, col, halves * kAcross, parity);
+        if (at.high) narrow.template finish<kAcross>(sums[1], at.row, col, halves * kAcross, parity);
+      }
+    }
+    if (t == 0) stores_wait_read<0>();
+    __syncwarp();
+  }
+  if (ranks > 1) cluster_sync();  // nobody leaves while the other may write here
+#endif
+}
+
+}  // namespace hedgerow::cuda

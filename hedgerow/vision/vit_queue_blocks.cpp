@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: Apache-2.0
+// The model of vit.cpp as ops on rows whose number nobody asks for.
+#include <cmath>
+
+#include "hedgerow/vision/vit_queue.h"
+
+namespace hedgerow {
+
+Tensor VitQueue::act(const Buffer& b, int cols, int64_t first, int64_t stride) const {
+  return matrix_view(b.as<char>() + first * bytes_of(dtype()), dtype(), capacity_, cols, stride);
+}
+
+Ragged VitQueue::leading() const {
+  return {lead_offsets_.as<int32_t>(), batch_, batch_ * special(), special()};
+}
+
+void VitQueue::count(int slot, double per_row) { kind_->terms.push_back({Term::per_row, slot, 0, per_row}); }
+void VitQueue::count_pairs(int q_slot, int kv_slot, double factor) {
+  kind_->terms.push_back({Term::per_pair, q_slot, kv_slot, factor});
+}
+
+void VitQueue::norm(const NormWeights& w, const Tensor& x, const Tensor& out, const Ragged& rows, const Tensor& index,
+                    float eps) {
+  layer_norm(on_, {.x = x,
+                   .index = index,
+                   .gamma = vector_of(w.gamma),
+                   .beta = vector_of(w.beta),
+                   .eps = eps > 0 ? eps : config().norm_eps,
+                   .out = out,
+                   .rows = rows});
+}
+
+// x = patches W^T + (token, position, bias)
+void VitQueue::embed() {
+  const VitConfig& c = config();
+  const Tensor patches = act(wide_, 3 * c.patch * c.patch);
+  patchify(on_, {.images = image_table_.as<const float* const>(),
+                 .heights = heights_.as<int32_t>(),
+                 .widths = widths_.as<int32_t>(),
+                 .patch = c.patch,
+                 .special = c.special(),
+                 .out = patches,
+                 .rows = rows()});
+  linear(on_, {.x = patches, .w = &weights_->patch, .residual = stream(positions_), .out = x(), .rows = rows()});
+}
+
+AttentionArgs VitQueue::attention_args(const Tensor& q, const Tensor& k, const Tensor& v,
+                                       const Ragged& q_rows) const {
+  const VitConfig& c = config();
+  const bool biased = masked() || sized();
+  return {.q = q,
+          .kv = {k, v},
+          .q_rows = q_rows,
+          .kv_rows = rows(),
+          .key_bias = biased ? column(key_bias_, Dtype::f32) : Tensor{},
+          .scale = 1.0f / std::sqrt(static_cast<float>(c.head_dim()))};
+}
+
+// x += proj(attention(norm1(x)))
+void VitQueue::attend(int block) {
+  const VitConfig& c = config();
+  const VitBlockWeights& w = weights_->blocks[static_cast<size_t>(block)];
+  const double d2 = static_cast<double>(c.dim) * c.dim;
+  const Tensor h = act(narrow_[0], c.dim);
+  const Ragged all = rows();
+  norm(w.norm1, x(), h, all);
+  if (w.qkv.n > 0) {
+    linear(on_, {.x = h, .w = &w.qkv, .out = act(wide_, 3 * c.dim), .rows = all});
+  } else {  // the last block keeps q apart from k and v
+    linear(on_, {.x = h, .w = &w.q, .out = act(wide_, c.dim, 0, 3 * c.dim), .rows = all});
+    linear(on_, {.x = h, .w = &w.kv, .out = act(wide_, 2 * c.dim, c.dim, 3 * c.dim), .rows = all});
+  }
+  count(now_.slot, 3 * d2);
+  const auto part = [&](int i) {
+    return heads_view(wide_.as<char>() + static_cast<int64_t>(i) * c.dim * bytes_of(dtype()), dtype(), capacity_,
+                      c.heads, c.head_dim(), 3 * c.dim);
+  };
+  const Tensor k = part(1), v = part(2);
+  AttentionArgs args = attention_args(part(0), k, v, all);
+  args.out = heads_view(narrow_[1].as(), dtype(), capacity_, c.heads, c.head_dim());
+  const Prune& prune = run_->prune;
+  const bool ats = drops_queries(prune, block, c.layers);
+  if (wants_first_row(prune, block, c.layers))
+    args.first_row = matrix_view(first_row_.as(), Dtype::f32, capacity_, c.heads);
+
+  if (ats && !masked()) {
+    // Pass 1: one query a picture gives the scores; pass 2: the chosen queries see all keys.
+    AttentionArgs first = args;
+    first.q_index = vector_view(all.offsets, Dtype::i32, batch_);
+    first.q_rows = {one_each_.as<int32_t>(), batch_, batch_, 1};
+    first.out = heads_view(small_narrow_[1].as(), dtype(), batch_, c.heads, c.head_dim());
+    attention(on_, first);
+    kind_->terms.push_back({Term::per_row, now_.slot, 0, 2.0 * c.dim});
+    const int from = now_.slot;
+    choose_queries(block, v);
+    args.first_row = {};
+    args.q_index = column(kept_, Dtype::i32);
+    args.q_rows = ragged(kind_->slots - 1, kind_->likely_rows[static_cast<size_t>(block)]);
+    attention(on_, args);
+    count_pairs(kind_->slots - 1, from, 2.0 * c.dim);
+    move_rows(column(kept_, Dtype::i32), block);
+  } else {
+    attention(on_, args);
+    count_pairs(now_.slot, masked() ? laid_out_ : now_.slot, 2.0 * c.dim);
+  }
+  linear(on_, {.x = act(narrow_[1], c.dim), .w = &w.proj, .residual = x(), .out = x(), .rows = rows()});
+  count(now_.slot, d2);
+  if (ats && masked()) choose_queries(block, v);
+  after_attention(block, k);
+}
+
+// offsets[i] + t: with one special row the offsets themselves are the index.
+Tensor VitQueue::lead_rows_index() {
+  if (special() == 1) return vector_view(offsets(now_.slot), Dtype::i32, batch_);
+  const Tensor index = vector_view(lead_.as(), Dtype::i32, static_cast<int64_t>(batch_) * special());
+  lead_rows(on_, {.rows = rows(), .special = special(), .index = index});
+  return index;
+}
+
+// The last block when only the special rows are read: they alone ask, and they alone go on.
+void VitQueue::attend_for_readout(int block) {
+  const VitConfig& c = config();
+  const VitBlockWeights& w = weights_->blocks[static_cast<size_t>(block)];
+  const double d2 = static_cast<double>(c.dim) * c.dim;
+  const int64_t lead = static_cast<int64_t>(batch_) * special();
+  const Tensor h = act(narrow_[0], c.dim);
+  norm(w.norm1, x(), h, rows());
+  linear(on_, {.x = h, .w = &w.kv, .out = act(wide_, 2 * c.dim), .rows = rows()});
+  count(now_.slot, 2 * d2);
+
+  const Ragged asking = leading();
+  const Tensor index = lead_rows_index();
+  const auto small = [&](const Buffer& b) { return matrix_view(b.as(), dtype(), lead, c.dim); };
+  norm(w.norm1, x(), small(small_narrow_[0]), asking, index);
+  linear(on_, {.x = small(small_narrow_[0]), .w = &w.q, .out = small(small_narrow_[1]), .rows = asking});
+  const auto heads = [&](const Buffer& b, int64_t first, int64_t rows, int64_t stride) {
+    return heads_view(b.as<char>() + first * bytes_of(dtype()), dtype(), rows, c.heads, c.head_dim(), stride);
+  };
+  AttentionArgs args =
+      attention_args(heads(small_narrow_[1], 0, lead, c.dim), heads(wide_, 0, capacity_, 2 * c.dim),
+                     heads(wide_, c.dim, capacity_, 2 * c.dim), asking);
+  args.out = heads(small_narrow_[0], 0, lead, c.dim);
+  attention(on_, args);
+  count_pairs(-1, masked() ? laid_out_ : now_.slot, 2.0 * c.dim);
+  const Tensor few = matrix_view(small_x_.as(), weights_->stream, lead, c.dim);
+  gather(on_, {.x = x(), .index = index, .out = few, .rows = asking});
+  linear(on_, {.x = small(small_narrow_[0]), .w = &w.proj, .residual = few, .out = few, .rows = asking});
+  count(-1, 2 * d2);
+}
+
+// x += fc2(gelu(fc1(norm2(x))))
+void VitQueue::feed_forward(int block, const Tensor& x, const Ragged& rows, int slot) {
+  const VitConfig& c = config();
+  const VitBlockWeights& w = weights_->blocks[static_cast<size_t>(block)];
+  const bool few = slot < 0;
+  const auto view = [&](const Buffer& b, int cols) { return matrix_view(b.as(), dtype(), rows.row_capacity, cols); };
+  const Tensor h = view(few ? small_narrow_[1] : narrow_[0], c.dim),
+               inside = view(few ? small_wide_ : wide_, c.hidden_dim);
+  norm(w.norm2, x, h, rows);
+  linear(on_, {.x = h, .w = &w.fc1, .act = c.activation, .out = inside, .rows = rows});
+  linear(on_, {.x = inside, .w = &w.fc2, .residual = x, .out = x, .rows = rows});
+  count(slot, 2.0 * c.dim * c.hidden_dim);
+}
+
+// logits = head(norm(special rows)); with tokens asked for, also norm(all rows).
+void VitQueue::read_out(bool special_only) {
+  const VitConfig& c = config();
+  const int64_t lead = static_cast<int64_t>(batch_) * special();
+  if (run_->output == Output::tokens)
+    norm(weights_->norm, x(), matrix_view(tokens_.as(), Dtype::f32, capacity_, c.dim), rows());
+  const Dtype head = weights_->head.dtype;
+  const Tensor normed = matrix_view(normed_lead_.as(), head, lead, c.dim);
+  if (special_only)
+    norm(weights_->norm, matrix_view(small_x_.as(), weights_->stream, lead, c.dim), normed, leading());
+  else
+    norm(weights_->norm, x(), normed, leading(), lead_rows_index());
+  linear(on_, {.x = matrix_view(normed_lead_.as(), head, batch_, static_cast<int64_t>(special()) * c.dim),
+               .w = &weights_->head,
+               .out = matrix_view(results_.as(), Dtype::f32, batch_, c.classes),
+               .rows = {one_each_.as<int32_t>(), batch_, batch_, 1}});
+  count(-1, static_cast<double>(c.dim) * c.classes);
+}
+
+void VitQueue::queue_forward() {
+  const int layers = config().layers;
+  const bool skips = run_->output == Output::logits && !run_->whole_last_block;
+  now_ = {};
+  kind_->slots = 1;
+  kind_->terms.clear();
+  kind_->kept_slot.assign(static_cast<size_t>(layers), 0);
+  embed();
+  start_pruning();
+  for (int block = 0; block < layers; ++block) {
+    const bool last = block + 1 == layers && skips;
+    before_block(block);
+    if (last) {
+      attend_for_readout(block);
+      const int64_t lead = static_cast<int64_t>(batch_) * special();
+      feed_forward(block, matrix_view(small_x_.as(), weights_->stream, lead, config().dim), leading(), -1);
+    } else {
+      attend(block);
+      feed_forward(block, x(), rows(), now_.slot);
+      after_block(block);
+    }
+    kind_->kept_slot[static_cast<size_t>(block)] = last ? -1 : masked() ? laid_out_ : now_.slot;
+  }
+  read_out(skips);
+  kind_->last_slot = now_.slot;
+  kind_->last_set = now_.set;
+}
+
+}  // namespace hedgerow
