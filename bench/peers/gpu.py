@@ -10,7 +10,7 @@ attention   head_dim 64, f16: one call as one graph of 100 calls / 100, for ever
 host        host time to submit one call on almost no work.
 end-to-end  DeiT, f16, pictures on the device: one prune by token norm after block 4 (vit_peers.py's modes, eager and as a graph
             wherever that can be captured; the host knows all counts beforehand), and `hedgerow bench vit --device cuda`
-            before and after each model's peers. Peers run the whole last block.
+            before and after each model's peers, after them once more with the whole last block, as peers run it.
 
 --paper DIR: the code of "Dispatch-Aware Ragged Attention for Pruned Vision Transformers" (repository saifmb0/sparse-vits,
 micro_benchmark.py and e2e_benchmark.py), run from where it lies: it has no licence. Its pipelines keep a fixed half, and run
@@ -29,7 +29,7 @@ import vit_peers as v
 
 MODES = "dense,padded-full,padded-max,topk,varlen,fa4"
 CELLS = ",".join([f"{m}:224:{b}" for m in "TSB" for b in (1, 8, 32, 128, 256)] + [f"B:384:{b}" for b in (1, 8, 32)])
-OUR_MARKS = ("counts", "last_block", "variant")  # what else tells our runs of one method apart, where our JSON has it
+OUR_MARKS = ("whole_last_block", "capacity", "counts")  # what else tells our runs of one method apart, where our JSON has it
 sync = torch.cuda.synchronize
 median = statistics.median
 
@@ -147,18 +147,18 @@ def attention_point(batch, heads, mean, seeds, rounds, paper, ours):
 
 
 # ------------------------------------------------------------------------------------------------ end to end
-def our_models(program, model, image, batches, methods, seconds, errors):
+def our_models(program, model, image, batches, methods, seconds, errors, *more):
     """The adapter to our program: one call, all batches and methods of a model. batch -> name -> images/s."""
     with tempfile.NamedTemporaryFile(suffix=".json") as f:
         done = subprocess.run([program, "bench", "vit", "--device", "cuda", "--models", model, "--size", str(image), "--batches", batches,
                                "--dtypes", "f16", "--keeps", "0.5", "--spread", "0.2", "--methods", methods, "--layouts", "ragged",
-                               "--seconds", str(seconds), "--json", f.name], capture_output=True, text=True)
+                               "--seconds", str(seconds), "--json", f.name, *more], capture_output=True, text=True)
         if done.returncode:  # what it has measured before counts
             errors["ours"] = f"exit {done.returncode}: {done.stderr.strip()[-300:]}"
         text = open(f.name).read()
     found = {}
     for r in json.loads(text)["results"] if text else ():
-        marks = [r["method"]] + [f"{k}={r[k]}" for k in OUR_MARKS if k in r]
+        marks = [r["method"]] + [k if r[k] is True else f"{k}={r[k]}" for k in OUR_MARKS if r.get(k)]
         found.setdefault(r["batch"], {})["ours " + " ".join(marks)] = r
     return found
 
@@ -217,16 +217,18 @@ def models(a, paper, keep):
         groups.setdefault((model, int(image)), []).append(int(batch))
     for (model, image), batches in groups.items():
         errors = {}
-        call = lambda: our_models(a.program, model, image, ",".join(map(str, batches)), a.methods, a.window, errors) if a.program else {}
+        def call(*more):
+            return our_models(a.program, model, image, ",".join(map(str, batches)), a.methods, a.window, errors, *more) if a.program else {}
         m, ours = v.Vit(model, image, torch.device("cuda"), torch.float16), [call()]
         reports = []
         for batch in batches:
             reports.append(cell(m, model, image, batch, a, paper))
             torch.cuda.empty_cache()
         ours.append(call())
+        whole = call("--whole-last-block")
         for r in reports:
             r["errors"].update(errors)
-            r = beside(r, [o[r["batch"]] for o in ours if r["batch"] in o])
+            r = beside(r, [{**o[r["batch"]], **whole.get(r["batch"], {})} for o in ours if r["batch"] in o])
             keep("end_to_end", r)
             print(f"{model} {image} {r['batch']}: " + ", ".join(f"{k} {s:.0f}" for k, s in r["images_per_s"].items()) +
                   f"; best peer {r['best_peer']}; " + ", ".join(f"{k} {s:.2f}" for k, s in r["ratio"].items()) +
