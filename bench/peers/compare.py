@@ -84,11 +84,9 @@ def one_round(program, cell, peers, a, levels):
             speed[name], share[name] = r["images_per_s"], r["share_of_peak"]
             if level == "auto":
                 machine, peak = machine_now, r["peak_flops"]
-            if name == "ours none":
-                dense_macs = r["macs_per_image"]
-    for name in speed:  # peers: dense arithmetic; the last block's shortcut is not credited to them
+    for name in speed:  # peers: by our dense run's arithmetic and its peak; the last block's rest is not credited to them
         if name.endswith(" dense"):
-            share[name] = speed[name] * 2 * dense_macs / peak
+            share[name] = speed[name] / speed["ours none"] * share["ours none"]
     return speed, share, machine, peak
 
 
@@ -160,9 +158,11 @@ def main():
     p.add_argument("--resume", action="store_true"); p.add_argument("--budget", type=float, default=0)
     p.add_argument("--build-cores", default=""); p.add_argument("--noamx", default="torch,openvino")
     p.add_argument("--cell-seconds", type=float, default=600); p.add_argument("--graphs", default="")
+    p.add_argument("--commit", default="", help="what PROGRAM was built from, where that is not this checkout")
     a = p.parse_args()
     begin, machine = time.time(), cpu()
-    commit = subprocess.run(["git", "-C", HERE, "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
+    git = subprocess.run(["git", "-C", HERE, "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
+    commit = a.commit or git
     scratch = tempfile.TemporaryDirectory()
     directory = a.graphs or scratch.name  # of exported graphs
     specs = a.runtimes.split(",")

@@ -244,6 +244,7 @@ def main():
     p.add_argument("--cells", default=CELLS); p.add_argument("--modes", default=MODES)
     p.add_argument("--methods", default="paper-l2,paper-dynamicvit,paper-evit,paper-ats")
     p.add_argument("--rounds", type=int, default=3); p.add_argument("--window", type=float, default=0.1)
+    p.add_argument("--attention-rounds", type=int, default=0, help="of each seed; default: as --rounds")
     p.add_argument("--json", required=True)
     a = p.parse_args()
     numbers = lambda text: [int(x) for x in text.split(",")]
@@ -274,7 +275,7 @@ def main():
         ours = Ours(a.attention_program) if a.attention_program else None
         for batch in numbers(a.batches) if "attention" in parts else ():
             for mean in numbers(a.means):
-                r = attention_point(batch, a.heads, mean, numbers(a.seeds), a.rounds, paper, ours)
+                r = attention_point(batch, a.heads, mean, numbers(a.seeds), a.attention_rounds or a.rounds, paper, ours)
                 keep("attention", r)
                 print(f"attention {batch} x {mean}: " + ", ".join(f"{k} {t:.1f}" for k, t in r["us"].items()) +
                       (f"; {r['over_best_peer']:.2f} x {r['best_peer']}" if ours else "") + (f" {r['errors']}" if r["errors"] else ""), flush=True)
