@@ -3,11 +3,15 @@
 // call as a graph of many / their number, over models and row counts, beside cuBLASLt's with the same
 // epilogue (its GELU is the tanh kind) and with the bias alone. `all` also times every tile shape. JSON lines
 // on standard output.
-//   linear_sweep [f16|bf16] [all [DIM] | point DIM ROWS TILE SHARE: the products once each, eager, for a
-//   profiler]
+// `steady` runs each for a quarter of a second: under power and heat as in a long job, where what is fast for
+// a millisecond may not be.
+//   linear_sweep [f16|bf16] [all [DIM] | steady [DIM] | point DIM ROWS TILE SHARE: the products once each,
+//   eager, for a profiler]
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <string>
+#include <thread>
 
 #include "bench/cuda/cublaslt.h"
 #include "bench/cuda/timing.h"
@@ -36,17 +40,15 @@ std::string name_of(const LinearPlan& plan) {
 }
 
 // Shapes that may win somewhere.
-std::vector<LinearPlan> plans_for(int rows, int k) {
+std::vector<LinearPlan> plans_for(int rows, int k, bool steady) {
   std::vector<LinearPlan> plans;
   for (LinearTile tile : {LinearTile::split_64x64, LinearTile::split_128x64, LinearTile::split_128x128}) {
     for (int split : {1, 2, 4, 8}) {
-      if (rows <= 7000 && k / 64 >= split) plans.push_back({tile, split, Share::none});
+      if (rows <= 4000 && !steady && k / 64 >= split) plans.push_back({tile, split, Share::none});
     }
   }
   if (rows < 190) return plans;
-  for (LinearTile tile : {LinearTile::alone_192, LinearTile::alone_128, LinearTile::staged_192}) {
-    plans.push_back({tile, 1, Share::none});
-  }
+  if (!steady) plans.push_back({LinearTile::staged_192, 1, Share::none});
   for (LinearTile tile : {LinearTile::pingpong_192, LinearTile::pingpong_128}) {
     for (Share share : {Share::none, Share::weights, Share::rows}) plans.push_back({tile, 1, share});
   }
@@ -57,7 +59,8 @@ std::vector<LinearPlan> plans_for(int rows, int k) {
 
 int main(int argc, char** argv) {
   const Dtype dtype = argc > 1 && !std::strcmp(argv[1], "bf16") ? Dtype::bf16 : Dtype::f16;
-  const bool all = argc > 2 && !std::strcmp(argv[2], "all");
+  const bool steady = argc > 2 && !std::strcmp(argv[2], "steady");
+  const bool all = steady || (argc > 2 && !std::strcmp(argv[2], "all"));
   if (bench::no_device()) return 77;
   cudaStream_t stream;
   check(cudaStreamCreate(&stream), "creating a stream");
@@ -65,6 +68,7 @@ int main(int argc, char** argv) {
   std::vector<int> dims = {192, 384, 768};
   std::vector<int> row_counts = {99, 197, 792, 1576, 3152, 6304, 12608, 25344, 50432};
   if (all && argc > 3) dims = {std::atoi(argv[3])};
+  if (steady) row_counts = {6304, 25344, 50432};
   if (point) dims = {std::atoi(argv[3])}, row_counts = {std::atoi(argv[4])};
   for (int dim : dims) {
     const Product products[] = {{"qkv", 3 * dim, dim, Activation::none, false},
@@ -97,6 +101,9 @@ int main(int argc, char** argv) {
         const double work = 2.0 * rows * product.n * product.k;
         const int calls = std::min(50, std::max(10, static_cast<int>(1e12 / work)));
         auto timed = [&](auto&& queue) {
+          // A short burst is not to pay for the heat of the one before.
+          if (work > 2e9 && !steady) std::this_thread::sleep_for(std::chrono::milliseconds(15));
+          const int replays = steady ? static_cast<int>(1.5e14 / (work * calls)) : all ? 5 : 9;
           return bench::time_graph(
                      stream,
                      [&](cudaStream_t s) {
@@ -105,7 +112,7 @@ int main(int argc, char** argv) {
                        }
                        return cudaSuccess;
                      },
-                     all ? 5 : 9)
+                     replays)
                      .device_us /
                  calls;
         };
@@ -127,7 +134,7 @@ int main(int argc, char** argv) {
             dim, rows, product.name, us, work / us * 1e-6, name_of(chosen).c_str(), vendor_us,
             vendors(false, false));
         if (all) {
-          for (const LinearPlan& plan : plans_for(rows, product.k)) {
+          for (const LinearPlan& plan : plans_for(rows, product.k, steady)) {
             const double t = ours(plan);
             best = std::min(best, t);
             std::printf(",\"%s\":%.2f", name_of(plan).c_str(), t);

@@ -120,12 +120,14 @@ BatchPlan plan_batch(const VitConfig& c, const VitRun& run, const std::vector<in
   plan.samples.assign(patches.begin(), patches.end());
   plan.thresholds.assign(n, 0);
   plan.masses.assign(n, 0);
-  plan.likely_rows.assign(layers, 0);
+  for (auto* rows : {&plan.likely_rows, &plan.most_rows, &plan.longest}) rows->assign(layers, 0);
   const DiffRateList* list = p.method == PruneMethod::diffrate ? &diffrate_list(p.rates, c.dim) : nullptr;
   for (size_t i = 0; i < n; ++i) {
     const int image = static_cast<int>(i);
     const double keep = budget_of(p, image).keep;
     double live = patches[i];
+    int most = patches[i];  // as long as the data decides nothing, live is exact
+    bool exact = true;
     for (int b = 0; b < c.layers; ++b) {
       const size_t at = static_cast<size_t>(b) * n + i;
       const int now = static_cast<int>(live), stage = prune_stage(b, c.layers);
@@ -141,6 +143,7 @@ BatchPlan plan_batch(const VitConfig& c, const VitRun& run, const std::vector<in
           live = std::min(now, plan.counts[at]);
         } else {
           live *= kAtsShare;
+          exact = false;
         }
       } else if (list) {
         plan.counts[at] = std::min(diffrate_count(list->prune[b], patches[i] + special, special) - special, now);
@@ -160,9 +163,14 @@ BatchPlan plan_batch(const VitConfig& c, const VitRun& run, const std::vector<in
         plan.masses[i] = one.mass;
         plan.floors[i] = one.floor;
         const int kept = one.count - (special_competes(p) ? special : 0);
-        live = p.rule == KeepRule::rate ? std::min(now, std::max(kept, 0)) : 0.5 * live;
+        exact = p.rule == KeepRule::rate;
+        live = exact ? std::min(now, std::max(kept, 0)) : 0.5 * live;
       }
-      plan.likely_rows[static_cast<size_t>(b)] += static_cast<int>(live) + special;
+      if (exact) most = static_cast<int>(live);
+      const size_t block = static_cast<size_t>(b);
+      plan.likely_rows[block] += static_cast<int>(live) + special;
+      plan.most_rows[block] += most + special;
+      plan.longest[block] = std::max(plan.longest[block], most + special);
     }
   }
   return plan;

@@ -20,7 +20,9 @@ struct BatchPlan {
   std::vector<int32_t> floors, samples;
   uint64_t cuts = 0;      // bit b: block b drops or merges rows of some picture (DiffRate, ToMe)
   uint64_t foldings = 0;  // bit b: DiffRate folds rows in block b
-  std::vector<int> likely_rows;  // [layers] rows of the batch leaving each block, special rows counted, as far as foreseen
+  // [layers] of the batch leaving each block, special rows counted: rows as far as foreseen, and what rows and the longest
+  // picture cannot exceed.
+  std::vector<int> likely_rows, most_rows, longest;
 
   const int32_t* counts_at(int block) const { return counts.data() + static_cast<size_t>(block) * batch; }
   const int32_t* merges_at(int block) const { return merges.data() + static_cast<size_t>(block) * batch; }

@@ -179,6 +179,27 @@ std::string VitQueue::kind_of(const VitRun& run, int batch) const {
                      batch_plan_.cuts, p.imposed.empty(), p.method == PruneMethod::paper_dynamicvit ? p.seed : 0);
 }
 
+// Bounds are rounded up, so that a little more does not mean recording anew.
+void VitQueue::fit_bounds() {
+  const auto up = [](int value, int step) { return (value + step - 1) / step * step; };
+  constexpr int kLengthStep = 16, kRowSteps = 16;
+  Recorded& k = *kind_;
+  bool fits = !k.longest.empty();
+  for (size_t b = 0; fits && b < k.longest.size(); ++b)
+    fits = batch_plan_.longest[b] <= k.longest[b] && batch_plan_.most_rows[b] <= k.most_rows[b];
+  if (fits) return;
+  k.longest.resize(batch_plan_.longest.size(), 0);
+  k.most_rows.resize(batch_plan_.longest.size(), 0);
+  k.likely_rows = batch_plan_.likely_rows;
+  const int row_step = std::max(kLengthStep, capacity_ / kRowSteps);
+  for (size_t b = 0; b < k.longest.size(); ++b) {
+    k.longest[b] = std::min(max_len_, std::max(k.longest[b], up(batch_plan_.longest[b], kLengthStep)));
+    k.most_rows[b] = std::min(batch_ * k.longest[b], std::max(k.most_rows[b], up(batch_plan_.most_rows[b], row_step)));
+  }
+  if (waiting_ && k.graph) on_.backend().device->wait(on_);  // replays of what goes now
+  k.graph.reset();
+}
+
 void VitQueue::submit(const VitImage* images, int batch, const VitRun& run) {
   check(images, batch, run);
   const VitConfig& c = config();
@@ -212,7 +233,7 @@ void VitQueue::submit(const VitImage* images, int batch, const VitRun& run) {
   upload_plan();
 
   kind_ = &kinds_[kind_of(run, batch)];
-  if (kind_->likely_rows.empty()) kind_->likely_rows = batch_plan_.likely_rows;
+  fit_bounds();
   run_ = &run;
   const DeviceCalls* device = on_.backend().device;
   if (!device || run.eager) {

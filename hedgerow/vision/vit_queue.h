@@ -36,9 +36,8 @@ class VitQueue {
  private:
   // The batch's rows at some point: which offsets they have, and which of the two row sets holds them.
   struct Rows {
-    int slot = 0;     // of offsets
-    int likely = 0;   // rows foreseen
-    int set = 0;
+    int slot = 0, set = 0;
+    int capacity = 0, longest = 0, likely = 0;  // bounds of this kind of run, and the rows foreseen
   };
   // Multiply-adds of one op, from the row counts that come back with the logits.
   struct Term {
@@ -49,7 +48,9 @@ class VitQueue {
   // What one recorded kind of run leaves behind: how to read its results.
   struct Recorded {
     std::shared_ptr<void> graph;
-    std::vector<int> likely_rows;  // of the batch it was recorded with: choices stay the same in eager runs
+    // [layers] leaving each block, of the batches seen so far: bounds that grow where a batch needs more (it is then
+    // recorded anew), and a guess at the rows.
+    std::vector<int> most_rows, longest, likely_rows;
     std::vector<int> kept_slot;    // [layers]
     std::vector<Term> terms;
     int slots = 1, last_slot = 0, last_set = 0;
@@ -104,8 +105,11 @@ class VitQueue {
   int special() const { return weights_->config.special(); }
   Dtype dtype() const { return weights_->dtype; }
   int32_t* offsets(int slot) const { return results_offsets_ + static_cast<int64_t>(slot) * (batch_ + 1); }
-  Ragged ragged(int slot, int likely) const { return {offsets(slot), batch_, capacity_, max_len_, likely}; }
-  Ragged rows() const { return ragged(now_.slot, now_.likely); }
+  Ragged ragged(const Rows& r) const { return {offsets(r.slot), batch_, r.capacity, r.longest, r.likely}; }
+  Ragged rows() const { return ragged(now_); }
+  // The newest offsets, with this block's bounds, in the other row set.
+  Rows rows_after(int block) const;
+  void fit_bounds();
   Ragged leading() const;  // the read-out rows: `special` a picture
   Tensor act(const Buffer& b, int cols, int64_t first = 0, int64_t stride = 0) const;
   Tensor stream(const Buffer& b) const { return matrix_view(b.as(), weights_->stream, capacity_, config().dim); }

@@ -95,7 +95,7 @@ void VitQueue::attend(int block) {
     choose_queries(block, v);
     args.first_row = {};
     args.q_index = column(kept_, Dtype::i32);
-    args.q_rows = ragged(kind_->slots - 1, kind_->likely_rows[static_cast<size_t>(block)]);
+    args.q_rows = ragged(rows_after(block));
     attention(on_, args);
     count_pairs(kind_->slots - 1, from, 2.0 * c.dim);
     move_rows(column(kept_, Dtype::i32), block);
@@ -184,7 +184,7 @@ void VitQueue::read_out(bool special_only) {
 void VitQueue::queue_forward() {
   const int layers = config().layers;
   const bool skips = run_->output == Output::logits && !run_->whole_last_block;
-  now_ = {};
+  now_ = {.capacity = capacity_, .longest = max_len_};
   kind_->slots = 1;
   kind_->terms.clear();
   kind_->kept_slot.assign(static_cast<size_t>(layers), 0);

@@ -9,6 +9,15 @@ namespace hedgerow {
 
 int VitQueue::new_slot() { return kind_->slots++; }
 
+VitQueue::Rows VitQueue::rows_after(int block) const {
+  const size_t b = static_cast<size_t>(block);
+  return {.slot = kind_->slots - 1,
+          .set = 1 - now_.set,
+          .capacity = kind_->most_rows[b],
+          .longest = kind_->longest[b],
+          .likely = kind_->likely_rows[b]};
+}
+
 void VitQueue::start_pruning() {
   laid_out_ = now_.slot;
   // A full grid starts with every row alive; what is filled here is narrowed by every choice.
@@ -45,8 +54,8 @@ SelectArgs VitQueue::select_args(int next_slot) {
 // The rows in `index` go on, under the newest offsets.
 void VitQueue::move_rows(const Tensor& index, int block) {
   const RowSet &from = sets_[now_.set], &to = sets_[1 - now_.set];
-  const Rows next{kind_->slots - 1, kind_->likely_rows[static_cast<size_t>(block)], 1 - now_.set};
-  const Ragged rows = ragged(next.slot, next.likely);
+  const Rows next = rows_after(block);
+  const Ragged rows = ragged(next);
   gather(on_, {.x = x(), .index = index, .out = stream(to.x), .rows = rows});
   if (follows_patches())
     gather(on_, {.x = column(now_.slot == 0 ? patch_start_ : from.patch, Dtype::i32),
@@ -249,8 +258,8 @@ void VitQueue::merge_diffrate(int block) {
 // kept_, the newest offsets and `into` say who stays and who is folded into whom.
 void VitQueue::apply_merge(MergeRule rule, const Tensor& into, int block) {
   const RowSet &from = sets_[now_.set], &to = sets_[1 - now_.set];
-  const Rows next{kind_->slots - 1, kind_->likely_rows[static_cast<size_t>(block)], 1 - now_.set};
-  const Ragged after = ragged(next.slot, next.likely);
+  const Rows next = rows_after(block);
+  const Ragged after = ragged(next);
   const bool first = now_.slot == 0;
   merge(on_, {.x = x(),
               .size = column(first ? ones_size_ : from.size, Dtype::f32),

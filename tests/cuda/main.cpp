@@ -5,6 +5,7 @@
 
 int main(int argc, char** argv) {
   using namespace hedgerow::cuda::test;
+  std::setvbuf(stdout, nullptr, _IOLBF, 1 << 12);  // what failed is told even if a later kernel never ends
   int count = 0;
   if (cudaGetDeviceCount(&count) != cudaSuccess || count == 0) {
     std::printf("SKIPPED: no CUDA device here\n");

@@ -16,6 +16,26 @@ struct LinearParams {
   bool residual_f32, out_f32;
 };
 
+// Tiles that warpgroups take turns with (linear_pingpong.cuh) are two units of 64 rows high, or one. A low one
+// takes 0.7 of a high one's time, measured: it reads as many weights for half the products. Tiles go round robin
+// to the teams of blocks, high ones first; this is when the last team ends, in tenths of a high tile.
+__host__ __device__ inline int turns_end(int units, int high, int columns, int teams) {
+  const auto up = [](int a, int b) { return (a + b - 1) / b; };
+  return 3 * up(high * columns, teams) + 7 * up((units - high) * columns, teams);
+}
+// How many rows of tiles are high: all, or so many that every team ends on low ones where that ends sooner.
+__host__ __device__ inline int high_tiles(int units, int columns, int teams) {
+  const int rounds = ((units * columns + teams - 1) / teams - 1) / 2;
+  int best = units / 2, least = turns_end(units, best, columns, teams);
+#pragma unroll
+  for (int fewer = 0; fewer < 2; ++fewer) {  // the second may leave no remainder where the first does
+    const int high = rounds - fewer < 0 ? 0 : (rounds - fewer) * teams / columns;
+    if (high >= units / 2) continue;
+    if (const int end = turns_end(units, high, columns, teams); end < least) best = high, least = end;
+  }
+  return best;
+}
+
 // x Phi(x) with Phi(-u) = 2^p(u), p fitted so that the error of the product stays below 7e-7 everywhere: five
 // multiply-adds and one power, where erff would cost more than the matrix product around it.
 __device__ __forceinline__ float gelu_erf(float x) {

@@ -32,15 +32,6 @@ struct PingPongShape {
   static_assert(kShared <= 227 * 1024 && kWHalf % 1024 == 0 && kTurns + 32 <= kOutlet);
 };
 
-// How many of the tiles are two units high: all, or so many that every team ends on a tile of one unit, if
-// that ends sooner. Tiles go round robin, high ones first.
-__host__ __device__ inline int high_tiles(int units, int columns, int teams) {
-  const auto up = [](int a, int b) { return (a + b - 1) / b; };
-  const auto last = [&](int high) { return up(high * columns, teams) + up((units - high) * columns, teams); };
-  const int all = units / 2, mixed = (up(units * columns, teams) - 1) / 2 * teams / columns;
-  return mixed < all && last(mixed) < last(all) ? mixed : all;
-}
-
 // Which outputs a block computes in each of its turns.
 struct Turns {
   int columns, unit, high, tiles;  // in cluster tiles; `unit` rows of the lower kind; `high` rows of tiles
