@@ -190,6 +190,8 @@ def main():
             break
         begun = time.time()
         peers, report = built.result()
+        if not peers:
+            sys.exit(f"compare: no peer runs here: {report['errors']}")
         if i + 1 < len(cells) and len(sets) > 1:
             built = start(i + 1)
         report = measure(cell, peers, report, a)
