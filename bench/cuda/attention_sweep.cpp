@@ -2,10 +2,12 @@
 // Ragged attention, head_dim 64, 12 heads: device time of one call as a graph of 100 calls / 100, mean of
 // three seeds, over batch x mean length; every kernel beside the automatic choice. JSON lines on standard
 // output.
-//   attention_sweep [f16|bf16] [all | point BATCH MEAN KERNEL: five eager calls, for a profiler]
+//   attention_sweep [f16|bf16] [all | point BATCH MEAN KERNEL: five eager calls, for a profiler
+//                               | serve: figures for the lengths on standard input, see attention_serve.h]
 #include <cstdlib>
 #include <cstring>
 
+#include "bench/cuda/attention_serve.h"
 #include "bench/cuda/timing.h"
 
 using namespace hedgerow;
@@ -13,6 +15,7 @@ using namespace hedgerow::cuda;
 
 int main(int argc, char** argv) {
   const Dtype dtype = argc > 1 && !std::strcmp(argv[1], "bf16") ? Dtype::bf16 : Dtype::f16;
+  if (argc > 2 && !std::strcmp(argv[2], "serve")) return bench::serve(dtype);
   const bool all = argc > 2 && !std::strcmp(argv[2], "all");
   const int seeds = all ? 1 : 3;
   constexpr int kHeads = 12, kDim = kHeads * 64, kCalls = 100;
