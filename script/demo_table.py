@@ -25,7 +25,7 @@ def classify(program, arguments):
     run = subprocess.run([program, "classify", "--json", "--top", "1", *arguments], capture_output=True, text=True)
     if run.returncode != 0:
         sys.exit(run.stderr.strip() or f"{program} classify: exit status {run.returncode}")
-    rate = re.search(r"([\d.]+) without reading them", run.stderr)
+    rate = re.search(r"computing alone ([\d.]+)", run.stderr)
     if not rate:
         sys.exit(f"{program} classify: no throughput in its summary")
     return [json.loads(line) for line in run.stdout.splitlines()], float(rate.group(1))

@@ -68,6 +68,15 @@ TEST(Backends, AnUnknownNameIsAnErrorThatListsTheNames) {
   EXPECT_NE(forced.find("'turbo' (from HEDGEROW_KERNELS)"), std::string::npos) << forced;
 }
 
+TEST(Backends, AGpuThatTheBuildLacksIsRefusedWithTheWayToGetIt) {
+  for (const Backend* b : all_backends())
+    if (std::string(b->name) == "cuda") GTEST_SKIP() << "this build has it";
+  const std::string way = " is not part of this build; configure with -DHEDGEROW_CUDA=ON";
+  EXPECT_EQ(refusal([] { find_backend("cuda"); }), "kernels: 'cuda'" + way);
+  const Environment scope("cuda");
+  EXPECT_EQ(refusal([] { find_backend(); }), "kernels: 'cuda' (from HEDGEROW_KERNELS)" + way);
+}
+
 TEST(Backends, ALevelThatDoesNotRunHereIsRefusedByName) {
   for (const Backend* b : all_backends())
     if (!b->runs_here()) {

@@ -103,7 +103,7 @@ class Cli(unittest.TestCase):
         self.assertEqual(done.returncode, 0, done.stderr)
         for name in self.names:
             self.assertIn(name, done.stdout)
-        self.assertIn("pictures/s", done.stdout)
+        self.assertRegex(done.stdout, r"3 pictures in [\d.]+ s: [\d.]+ pictures/s; reading alone [\d.]+, computing alone [\d.]+;")
         self.assertNotIn("notes.md", done.stdout + done.stderr)
 
     def test_json_has_the_promised_fields(self):
@@ -263,6 +263,23 @@ class Cli(unittest.TestCase):
         self.refused(self.classify(a, model="no-such-model"), "no-such-model")
         self.refused(self.classify(a, model="random:dim=65,heads=2"), "65")
 
+    def test_a_gpu_is_refused_by_a_build_without_it(self):
+        a = self.pictures / "a.png"
+        words = ("'cuda'", "is not part of this build; configure with -DHEDGEROW_CUDA=ON")
+        if "cuda" in run("--kernels").stdout:
+            self.skipTest("this build has the CUDA backend")
+        self.refused(self.classify(a, "--device", "cuda"), *words)
+        self.refused(self.classify(a, "--device", "cuda", "--dtype", "f32", "--json"), *words)
+        self.refused(run("classify", "--model", TINY, a, env={"HEDGEROW_KERNELS": "cuda"}), *words, "HEDGEROW_KERNELS")
+        self.refused(run("bench", "vit", "--models", TINY, "--device", "cuda"), *words)
+        self.refused(run("bench", "attention", "--device", "cuda"), *words)
+
+    def test_half_precision_is_for_gpus(self):
+        for done in (self.classify(self.pictures / "a.png", "--dtype", "f16"),
+                     run("bench", "vit", "--models", TINY, "--dtypes", "f16"),
+                     run("bench", "attention", "--dtypes", "f32,f16")):
+            self.refused(done, "wanted f32 or bf16", "found f16")
+
     def test_preprocessing_can_be_overridden(self):
         base = self.results(self.pictures / "a.png", "--logits")[0]["logits"]
         for args in (["--mean", "0.5,0.5,0.5"], ["--std", "0.5,0.5,0.5"], ["--resize", "100"], ["--crop", "none"],
@@ -292,6 +309,20 @@ class Cli(unittest.TestCase):
         self.assertEqual([r["arithmetic_gain"] for r in dense], [1, 1])
         ragged = [r for r in rows if r["method"] == "paper-l2" and r["layout"] == "ragged"]
         self.assertTrue(all(r["arithmetic_gain"] > 1.1 for r in ragged))
+
+    def test_bench_attention_writes_what_it_measured(self):
+        file = self.dir / "attention.json"
+        done = run("bench", "attention", "--batches", "1,3", "--lengths", "5,20", "--heads", 2, "--threads", 1,
+                   "--seconds", 0, "--json", file)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        measured = json.loads(file.read_text())
+        self.assertEqual(len(measured["sweep"]), 2 * 2 * 2)
+        self.assertEqual({row["dtype"] for row in measured["sweep"]}, {"f32", "bf16"})
+        for row in measured["sweep"]:
+            self.assertGreater(row["us"], 0)
+            self.assertAlmostEqual(row["gflops"] / row["peak_gflops"] / row["share_of_peak"], 1, delta=0.9)
+            self.assertNotIn("host_us", row)
+        self.assertEqual((len(measured["call"]), len(measured["layer"])), (4, 2))
 
     def test_bench_imposes_recorded_counts(self):
         counts = self.dir / "counts.jsonl"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// hedgerow bench attention: the op alone over lengths and batches; what a call costs beyond its inner kernel;
-// and what a whole layer on a few rows costs beyond its kernels.
+// hedgerow bench attention: the op alone over lengths and batches; on a CPU also what a call costs beyond its
+// inner kernel, and what a whole layer on a few rows costs beyond its kernels.
 #include <fmt/format.h>
 
 #include <cmath>
@@ -23,36 +23,40 @@ namespace {
 constexpr int kHeadDim = 64, kFewRows = 20, kFewHeads = 3;
 
 struct Flags {
-  std::string batches = "1,8,32", lengths = "20,50,99,197,577", dtypes = "f32,bf16", json;
+  std::string batches = "1,8,32", lengths = "20,50,99,197,577", dtypes, json, device = "cpu";
   int heads = 6, threads = default_threads();
   double spread = 0.3, seconds = 0.3;
 };
 
-// Packed q, k, v of sequences whose lengths are drawn around a mean, and the call on them.
+// Packed q, k, v of sequences whose lengths are drawn around a mean, and the call on them, in the memory that
+// the backend computes in.
 class Case {
  public:
-  Case(int batch, int heads, double mean, double spread, Dtype dtype) {
+  Case(const Backend& backend, int batch, int heads, double mean, double spread, Dtype dtype) {
     const Rng rng{3, 0};
-    offsets_.push_back(0);
+    std::vector<int32_t> offsets(1, 0);
     int longest = 0;
     for (int i = 0; i < batch; ++i) {
       const double factor = batch == 1 ? 1 : 1 + spread * (2 * rng.uniform(static_cast<uint64_t>(i)) - 1);
       const int n = std::max(1, static_cast<int>(std::lround(mean * factor)));
-      offsets_.push_back(offsets_.back() + n);
+      offsets.push_back(offsets.back() + n);
       longest = std::max(longest, n);
       flops_ += 4.0 * n * n * heads * kHeadDim;
     }
-    const int rows = offsets_.back();
+    const int rows = offsets.back();
     const size_t values = static_cast<size_t>(rows) * 3 * heads * kHeadDim,
                  width = static_cast<size_t>(bytes_of(dtype));
-    qkv_ = Buffer(values * width);
-    out_ = Buffer(values / 3 * width);
+    Buffer qkv(values * width);
     for (size_t i = 0; i < values; ++i) {
       const float v = static_cast<float>(rng.uniform(i) * 2 - 1);
-      if (dtype == Dtype::f32) qkv_.as<float>()[i] = v;
-      if (dtype == Dtype::bf16) qkv_.as<uint16_t>()[i] = f32_to_bf16(v);
+      if (dtype == Dtype::f32) qkv.as<float>()[i] = v;
+      if (dtype == Dtype::bf16) qkv.as<uint16_t>()[i] = f32_to_bf16(v);
+      if (dtype == Dtype::f16) qkv.as<uint16_t>()[i] = f32_to_f16(v);
     }
-    const Ragged ragged{offsets_.data(), batch, rows, longest};
+    qkv_ = backend.device ? copy_on(backend, qkv.as(), values * width) : std::move(qkv);
+    offsets_ = copy_on(backend, offsets.data(), offsets.size() * sizeof(int32_t));
+    out_ = allocate_on(backend, values / 3 * width);
+    const Ragged ragged{offsets_.as<int32_t>(), batch, rows, longest};
     const auto part = [&](size_t i) {
       const size_t at = i * static_cast<size_t>(heads) * kHeadDim * width;
       return heads_view(qkv_.as<char>() + at, dtype, rows, heads, kHeadDim, 3 * heads * kHeadDim);
@@ -68,8 +72,7 @@ class Case {
   int longest() const { return args_.q_rows.max_len; }
 
  private:
-  std::vector<int32_t> offsets_;
-  Buffer qkv_, out_;
+  Buffer offsets_, qkv_, out_;
   AttentionArgs args_;
   double flops_ = 0;
 };
@@ -104,35 +107,89 @@ cpu::Level level_named(const std::string& name) {
   return level;
 }
 
+struct Timing {
+  double call_s = 0;    // a call, on a device inside a row of them
+  double submit_s = 0;  // of that, on a device: the host's part, for a single call
+  double peak = 0, share = 0;
+};
+
+// Rounds that begin with the peak; `once` measures one call. Medians.
+Timing rounds_of(const Flags& flags, Context& on, const Case& c, const std::function<double()>& once) {
+  std::vector<double> elapsed, peaks, share;
+  const double begin = now_s();
+  for (int round = 0; round < 5 || now_s() - begin < flags.seconds; ++round) {
+    peaks.push_back(measure_peak(on.backend(), on, c.args().q.dtype));
+    elapsed.push_back(once());
+    share.push_back(peaks.back() > 0 ? c.flops() / elapsed.back() / peaks.back() : 0);
+  }
+  return {median(elapsed), 0, median(peaks), median(share)};
+}
+
+Timing time_here(const Flags& flags, Context& on, const Case& c) {
+  on.reserve_scratch(on.backend().scratch_bytes(c.longest(), flags.heads, kHeadDim));
+  const auto call = [&] { attention(on, c.args()); };
+  const double once = timed(2, call);
+  const int calls = std::max(1, static_cast<int>(2e-3 / once));
+  return rounds_of(flags, on, c, [&] { return timed(calls, call); });
+}
+
+// Recorded calls behind each other, so that neither launching nor waiting shows in a call's time.
+Timing time_on_device(const Flags& flags, Context& on, const Case& c) {
+  constexpr int kRecorded = 100, kSingle = 20;
+  const DeviceCalls& device = *on.backend().device;
+  attention(on, c.args());  // what a first call sets up must not be recorded
+  device.wait(on);
+  const auto calls = device.record(on, [&] {
+    for (int i = 0; i < kRecorded; ++i) attention(on, c.args());
+  });
+  device.replay(on, calls);
+  device.wait(on);
+  std::vector<double> submit;
+  Timing t = rounds_of(flags, on, c, [&] {
+    for (int i = 0; i < kSingle; ++i) submit.push_back(timed(1, [&] { attention(on, c.args()); }));
+    device.wait(on);
+    return timed(1,
+                 [&] {
+                   device.replay(on, calls);
+                   device.wait(on);
+                 }) /
+           kRecorded;
+  });
+  t.submit_s = median(std::move(submit));
+  return t;
+}
+
 void sweep(const Flags& flags, const Backend& backend, nlohmann::json& json) {
-  Table table({"dtype", "batch", "mean length", "longest", "us", "GFLOP/s", "% of peak"});
+  const bool device = backend.device != nullptr;
+  std::vector<std::string> head = {"dtype", "batch", "mean length", "longest", "us", "GFLOP/s", "% of peak"};
+  if (device) head[4] = "device us", head.insert(head.begin() + 4, "host us");
+  Table table(head);
   Context on(backend, flags.threads);
   for (const std::string& name : split_list(flags.dtypes, "--dtypes")) {
     const Dtype dtype = parse_dtype(name);
     for (const int batch : int_list(flags.batches, "--batches", 1, 4096))
       for (const int length : int_list(flags.lengths, "--lengths", 1, 65536)) {
-        const Case c(batch, flags.heads, length, flags.spread, dtype);
-        on.reserve_scratch(backend.scratch_bytes(c.longest(), flags.heads, kHeadDim));
-        const double once = timed(2, [&] { attention(on, c.args()); });
-        const int calls = std::max(1, static_cast<int>(2e-3 / once));
-        std::vector<double> elapsed, share;
-        const double begin = now_s();
-        for (int round = 0; round < 5 || now_s() - begin < flags.seconds; ++round) {
-          const double peak = measure_peak(backend, on, dtype);
-          elapsed.push_back(timed(calls, [&] { attention(on, c.args()); }));
-          share.push_back(peak > 0 ? c.flops() / elapsed.back() / peak : 0);
+        const Case c(backend, batch, flags.heads, length, flags.spread, dtype);
+        const Timing t = device ? time_on_device(flags, on, c) : time_here(flags, on, c);
+        const double gflops = c.flops() / t.call_s * 1e-9;
+        std::vector<std::string> cells = {name,
+                                          std::to_string(batch),
+                                          std::to_string(length),
+                                          std::to_string(c.longest()),
+                                          fmt::format("{:.1f}", t.call_s * 1e6),
+                                          fmt::format("{:.0f}", gflops),
+                                          fmt::format("{:.1f}", 100 * t.share)};
+        nlohmann::json row = {{"dtype", name},           {"batch", batch},
+                              {"heads", flags.heads},    {"mean_length", length},
+                              {"longest", c.longest()},  {"us", t.call_s * 1e6},
+                              {"gflops", gflops},        {"peak_gflops", t.peak * 1e-9},
+                              {"share_of_peak", t.share}};
+        if (device) {
+          cells.insert(cells.begin() + 4, fmt::format("{:.1f}", t.submit_s * 1e6));
+          row["host_us"] = t.submit_s * 1e6;
         }
-        const double t = median(elapsed), s = median(share);
-        table.add({name, std::to_string(batch), std::to_string(length), std::to_string(c.longest()),
-                   fmt::format("{:.1f}", t * 1e6), fmt::format("{:.0f}", c.flops() / t * 1e-9),
-                   fmt::format("{:.1f}", 100 * s)});
-        json["sweep"].push_back({{"dtype", name},
-                                 {"batch", batch},
-                                 {"heads", flags.heads},
-                                 {"mean_length", length},
-                                 {"longest", c.longest()},
-                                 {"us", t * 1e6},
-                                 {"share_of_peak", s}});
+        table.add(std::move(cells));
+        json["sweep"].push_back(std::move(row));
       }
   }
   fmt::print("attention, {} heads of {}, lengths +- {:.0f} %\n{}\n", flags.heads, kHeadDim,
@@ -145,7 +202,7 @@ void call_cost(const Flags& flags, const Backend& backend, nlohmann::json& json)
   Table table({"dtype", "threads", "call us", "bare us", "difference us"});
   for (const std::string& name : split_list(flags.dtypes, "--dtypes"))
     for (const int threads : {1, 2}) {
-      const Case c(1, kFewHeads, kFewRows, 0, parse_dtype(name));
+      const Case c(backend, 1, kFewHeads, kFewRows, 0, parse_dtype(name));
       Context on(backend, threads);
       on.reserve_scratch(backend.scratch_bytes(kFewRows, kFewHeads, kHeadDim));
       const auto t = in_turns({[&] { attention(on, c.args()); },
@@ -181,7 +238,7 @@ void layer_cost(const Flags& flags, const Backend& backend, nlohmann::json& json
 
     Context on(backend, flags.threads);
     on.reserve_scratch(backend.scratch_bytes(kFewRows, c.heads, c.head_dim()));
-    const Case attend(1, c.heads, kFewRows, 0, dtype);
+    const Case attend(backend, 1, c.heads, kFewRows, 0, dtype);
     const Ragged rows = attend.args().q_rows;
     Buffer x(4u * kFewRows * c.dim), h(4u * kFewRows * c.dim), wide(4u * kFewRows * c.hidden_dim);
     const Tensor residual = matrix_view(x.as(), Dtype::f32, kFewRows, c.dim),
@@ -232,7 +289,8 @@ Command add_bench_attention(CLI::App& app) {
   app.add_option("--batches", f->batches, "sequences a call")->capture_default_str();
   app.add_option("--lengths", f->lengths, "mean rows a sequence")->capture_default_str();
   app.add_option("--heads", f->heads, "heads of 64")->check(CLI::Range(1, 1024))->capture_default_str();
-  app.add_option("--dtypes", f->dtypes, "f32, bf16")->capture_default_str();
+  app.add_option("--dtypes", f->dtypes, "f32, bf16, on a GPU f16; default: f32,bf16, on a GPU f16,bf16,f32");
+  add_device_flag(app, &f->device);
   app.add_option("--spread", f->spread, "lengths differ by up to this share of the mean")
       ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();
@@ -242,13 +300,19 @@ Command add_bench_attention(CLI::App& app) {
       ->capture_default_str();
   app.add_option("--json", f->json, "file for all figures");
   return [f](Outcome& outcome) {
-    const Backend& backend = find_backend();
+    const Backend& backend = find_backend(kernels_of(f->device));
+    if (f->dtypes.empty()) f->dtypes = backend.device ? "f16,bf16,f32" : "f32,bf16";
+    for (const std::string& name : split_list(f->dtypes, "--dtypes"))
+      require(parse_dtype(name) != Dtype::f16 || backend.narrow_stream,
+              fmt::format("--dtypes: wanted f32 or bf16 with kernels {}, found f16", backend.name));
     nlohmann::json json = {{"machine", machine_text(backend, f->threads)}};
     fmt::print("{}\n\n", machine_text(backend, f->threads));
     sweep(*f, backend, json);
     outcome.did_something = true;
-    call_cost(*f, backend, json);
-    layer_cost(*f, backend, json);
+    if (!backend.device) {
+      call_cost(*f, backend, json);
+      layer_cost(*f, backend, json);
+    }
     if (!f->json.empty()) write_text_whole(f->json, json.dump(1) + "\n");
   };
 }

@@ -6,6 +6,7 @@
 #include <csignal>
 #include <cstdio>
 #include <filesystem>
+#include <future>
 #include <memory>
 #include <set>
 
@@ -41,7 +42,12 @@ struct ClassifyFlags {
 
 struct Tally {
   int done = 0, skipped = 0, judged = 0, right = 0, right5 = 0;
-  double forward_s = 0, macs = 0, rows = 0;
+  double prepare_s = 0, run_s = 0, macs = 0;
+};
+
+struct PreparedBatch {
+  std::vector<PreparedPicture> pictures;
+  double seconds = 0;  // what preparing them took
 };
 
 // Overlay files are named after the pictures; two of the same name get a number.
@@ -89,12 +95,20 @@ class Run {
 
   void go(Outcome& outcome) {
     watch_interrupt();
+    const size_t total = requests_.size();
+    // A device computes one batch while the CPU prepares the next; a CPU has its hands full with one of them.
+    const bool overlaps = classifier_->model().backend->device != nullptr;
+    std::future<PreparedBatch> next;  // ends before what it reads: an error below waits for it
     const double begin = now_s();
     {
-      Progress progress(requests_.size(), true);
-      for (size_t at = 0; at < requests_.size() && !interrupted; at += static_cast<size_t>(flags_.batch)) {
+      Progress progress(total, true);
+      for (size_t at = 0, end = 0; at < total && !interrupted; at = end) {
+        end = batch_end(at);
         progress.show(at);
-        one_batch(at, std::min(requests_.size(), at + static_cast<size_t>(flags_.batch)), outcome);
+        const PreparedBatch batch = next.valid() ? next.get() : prepare(at);
+        if (overlaps && end < total)
+          next = std::async(std::launch::async, [this, end] { return prepare(end); });
+        one_batch(at, batch, outcome);
       }
     }
     summary(now_s() - begin);
@@ -105,14 +119,26 @@ class Run {
   }
 
  private:
-  void one_batch(size_t begin, size_t end, Outcome& outcome) {
-    const std::vector<PictureRequest> requests(requests_.begin() + begin, requests_.begin() + end);
+  size_t batch_end(size_t begin) const {
+    return std::min(requests_.size(), begin + static_cast<size_t>(flags_.batch));
+  }
+
+  PreparedBatch prepare(size_t begin) {
+    const double start = now_s();
+    PreparedBatch out;
+    out.pictures =
+        classifier_->prepare_all({requests_.begin() + begin, requests_.begin() + batch_end(begin)});
+    out.seconds = now_s() - start;
+    return out;
+  }
+
+  void one_batch(size_t begin, const PreparedBatch& batch, Outcome& outcome) {
     const bool traced = overlays_ || flags_.kept;
     VitTrace trace;
-    const auto prepared = classifier_->prepare_all(requests);
     const double start = now_s();
-    const auto results = classifier_->run(prepared, traced ? &trace : nullptr);
-    tally_.forward_s += now_s() - start;
+    const auto results = classifier_->run(batch.pictures, traced ? &trace : nullptr);
+    tally_.run_s += now_s() - start;
+    tally_.prepare_s += batch.seconds;
     for (size_t i = 0; i < results.size(); ++i) {
       const Classification& r = results[i];
       if (!r.error.empty()) {
@@ -120,7 +146,7 @@ class Run {
         fmt::print(stderr, "hedgerow: skipped: {}\n", r.error);
         continue;
       }
-      show(r, requests[i], trace);
+      show(r, requests_[begin + i], trace);
       outcome.did_something = true;
     }
     require(std::fflush(stdout) == 0, "standard output: cannot be written");
@@ -163,11 +189,13 @@ class Run {
     if (tally_.judged > 0)
       fmt::print(out, "top-1 {:.2f} %, top-5 {:.2f} % of {} pictures with a label\n",
                  100.0 * tally_.right / tally_.judged, 100.0 * tally_.right5 / tally_.judged, tally_.judged);
-    fmt::print(out,
-               "{} pictures in {:.2f} s: {:.1f} pictures/s, {:.1f} without reading them; {:.3g} G "
-               "multiply-adds each ({}, {}, {} threads)\n",
-               tally_.done, elapsed_s, n / elapsed_s, n / tally_.forward_s, tally_.macs / n * 1e-9,
-               classifier_->model().backend->name, name_of(classifier_->model().dtype), flags_.threads);
+    fmt::print(
+        out,
+        "{} pictures in {:.2f} s: {:.1f} pictures/s; reading alone {:.1f}, computing alone {:.1f}; {:.3g} G "
+        "multiply-adds each ({}, {}, {} threads)\n",
+        tally_.done, elapsed_s, n / elapsed_s, (n + tally_.skipped) / tally_.prepare_s, n / tally_.run_s,
+        tally_.macs / n * 1e-9, classifier_->model().backend->name, name_of(classifier_->model().dtype),
+        flags_.threads);
     if (tally_.skipped > 0) fmt::print(out, "{} pictures skipped\n", tally_.skipped);
   }
 

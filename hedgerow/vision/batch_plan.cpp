@@ -166,7 +166,9 @@ BatchPlan plan_batch(const VitConfig& c, const VitRun& run, const std::vector<in
         exact = p.rule == KeepRule::rate;
         live = exact ? std::min(now, std::max(kept, 0)) : 0.5 * live;
       }
-      if (exact) most = static_cast<int>(live);
+      // Special rows that compete may lose, and are kept all the same: then one more patch stays for each.
+      const int lost = special_competes(p) && b == p.after - 1 ? special : 0;
+      if (exact) most = std::min(most, static_cast<int>(live) + lost);
       const size_t block = static_cast<size_t>(b);
       plan.likely_rows[block] += static_cast<int>(live) + special;
       plan.most_rows[block] += most + special;

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <future>
 #include <limits>
 
 #include "hedgerow/core/error.h"
@@ -261,10 +262,18 @@ std::vector<Classification> Classifier::classify(const std::vector<PictureReques
           fmt::format("trace: wanted one batch of at most {} pictures, found {}", options_.batch,
                       requests.size()));
   std::vector<Classification> out;
-  // A batch at a time: what is decoded and not yet needed would only fill the memory.
-  for (size_t begin = 0; begin < requests.size(); begin += options_.batch) {
-    const size_t end = std::min(requests.size(), begin + options_.batch);
-    const auto prepared = prepare_all({requests.begin() + begin, requests.begin() + end});
+  const auto prepare_from = [&](size_t begin) {
+    const size_t end = std::min(requests.size(), begin + static_cast<size_t>(options_.batch));
+    return prepare_all({requests.begin() + begin, requests.begin() + end});
+  };
+  // A batch at a time: what is decoded and not yet needed would only fill the memory. A device computes one
+  // while the CPU prepares the next.
+  std::future<std::vector<PreparedPicture>> next;
+  for (size_t begin = 0, end = 0; begin < requests.size(); begin = end) {
+    end = begin + static_cast<size_t>(options_.batch);
+    const auto prepared = next.valid() ? next.get() : prepare_from(begin);
+    if (model_->backend->device && end < requests.size())
+      next = std::async(std::launch::async, [&prepare_from, end] { return prepare_from(end); });
     for (Classification& c : run(prepared, trace)) out.push_back(std::move(c));
   }
   return out;

@@ -119,7 +119,8 @@ class Classifier {
                                        VitTrace* trace = nullptr);
 
   // The two halves of classify(), for callers with a pipeline of their own. `prepare_all` uses this
-  // classifier's threads.
+  // classifier's threads. Where the model is on a device, one thread may prepare while another runs; on a CPU
+  // the two share those threads, and must take turns.
   std::vector<PreparedPicture> prepare_all(const std::vector<PictureRequest>& requests);
   std::vector<Classification> run(const std::vector<PreparedPicture>& pictures, VitTrace* trace = nullptr);
 

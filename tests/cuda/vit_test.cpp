@@ -85,7 +85,7 @@ void against_cpu(PruneMethod method, KeepRule rule, Layout layout, Dtype dtype, 
   tally.check(alike >= (dtype == Dtype::f32 ? 3 * kPictures - 1 : 3 * kPictures / 3),
               name + ": only " + std::to_string(alike) + " pictures kept what the CPU keeps");
   // f16: other sets of the same size do not show in the counts; the bound is that of one swapped near tie.
-  const double bound = dtype == Dtype::f32 ? 1e-4 : dtype == Dtype::f16 ? 0.25 : 0.8;
+  const double bound = dtype == Dtype::f32 ? 1e-4 : dtype == Dtype::f16 ? 0.25 : 2.0;
   tally.check(worst <= bound, name + ": logits off by " + std::to_string(worst));
 }
 
