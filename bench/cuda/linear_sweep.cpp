@@ -29,8 +29,8 @@ struct Product {
 };
 
 const char* name_of(LinearTile tile) {
-  constexpr const char* kNames[] = {"",         "plain", "alone192",  "alone128", "s64x64", "s128x64",
-                                    "s128x128", "mma",   "staged192", "pp192",    "pp128"};
+  constexpr const char* kNames[] = {"",    "plain",     "s64x64", "s128x64", "s128x128",
+                                    "mma", "staged192", "pp192",  "pp128"};
   return kNames[static_cast<int>(tile)];
 }
 std::string name_of(const LinearPlan& plan) {

@@ -27,9 +27,9 @@ cudaError_t queue_mma(cudaStream_t stream, const LinearArgs& a, const LinearPara
                                                        a.x.strides[0], a.w->data.as<const T>(), p);
 }
 
-template <class T, int ACTIVATION, int GROUPS, int N, int STAGES, Team TEAM>
+template <class T, int ACTIVATION, int GROUPS, int N, int STAGES>
 cudaError_t queue_tiles(cudaStream_t stream, const LinearArgs& a, const LinearParams& p, int ranks) {
-  using Tile = LinearShape<GROUPS, N, STAGES, TEAM>;
+  using Tile = LinearShape<GROUPS, N, STAGES>;
   CUtensorMap x_map, w_map;
   if (!matrix_map(x_map, a.x.dtype, a.x.data, a.rows.row_capacity, p.k, a.x.strides[0], Tile::kRows) ||
       !matrix_map(w_map, a.w->dtype, a.w->data.as(), p.n, p.k, p.k, N)) {
@@ -40,11 +40,9 @@ cudaError_t queue_tiles(cudaStream_t stream, const LinearArgs& a, const LinearPa
   shape.block = Tile::kThreads;
   shape.shared = Tile::kShared;
   shape.cluster = ranks;
-  // Blocks that live at once; a split tile is taken once and its cluster leaves.
-  const int room = device().multiprocessors * Tile::kPerMultiprocessor / ranks;
-  shape.grid = (TEAM == Team::split || tiles < room ? tiles : room) * ranks;
-  return launch<linear_wgmma<T, ACTIVATION, GROUPS, N, STAGES, TEAM>, Tile::kShared>(stream, shape, x_map,
-                                                                                     w_map, p);
+  shape.grid = tiles * ranks;
+  return launch<linear_wgmma<T, ACTIVATION, GROUPS, N, STAGES>, Tile::kShared>(stream, shape, x_map, w_map,
+                                                                               p);
 }
 
 template <class T, int ACTIVATION, int N, int STAGES>
@@ -55,12 +53,12 @@ cudaError_t queue_staged(cudaStream_t stream, const LinearArgs& a, const LinearP
   if (!alike ||
       !matrix_map(x_map, a.x.dtype, a.x.data, a.rows.row_capacity, p.k, a.x.strides[0], Tile::kRows) ||
       !matrix_map(w_map, a.w->dtype, a.w->data.as(), p.n, p.k, p.k, N)) {
-    return queue_tiles<T, ACTIVATION, 2, 192, 5, Team::alone>(stream, a, p, 1);
+    return queue_tiles<T, ACTIVATION, 2, 128, 5>(stream, a, p, 1);
   }
   residual_map = x_map;  // not read where there is no residual
   if (a.residual && !matrix_map(residual_map, a.x.dtype, a.residual.data, a.rows.row_capacity, p.n,
                                 a.residual.strides[0], Tile::kRows)) {
-    return queue_tiles<T, ACTIVATION, 2, 192, 5, Team::alone>(stream, a, p, 1);
+    return queue_tiles<T, ACTIVATION, 2, 128, 5>(stream, a, p, 1);
   }
   const int tiles = ((a.rows.row_capacity + Tile::kRows - 1) / Tile::kRows) * ((p.n + N - 1) / N);
   const int blocks = tiles < device().multiprocessors ? tiles : device().multiprocessors;
@@ -77,12 +75,12 @@ cudaError_t queue_pingpong(cudaStream_t stream, const LinearArgs& a, const Linea
       !matrix_map(x_map, a.x.dtype, a.x.data, capacity, p.k, a.x.strides[0], 64) ||
       !matrix_map(w_map, a.w->dtype, a.w->data.as(), p.n, p.k, p.k, N / 2) ||
       !matrix_map(out_map, a.out.dtype, a.out.data, capacity, p.n, a.out.strides[0], 64)) {
-    return queue_tiles<T, ACTIVATION, 2, 128, 5, Team::split>(stream, a, p, 1);
+    return queue_tiles<T, ACTIVATION, 2, 128, 5>(stream, a, p, 1);
   }
   residual_map = out_map;  // not read where there is no residual
   if (a.residual &&
       !matrix_map(residual_map, a.out.dtype, a.residual.data, capacity, p.n, a.residual.strides[0], 64)) {
-    return queue_tiles<T, ACTIVATION, 2, 128, 5, Team::split>(stream, a, p, 1);
+    return queue_tiles<T, ACTIVATION, 2, 128, 5>(stream, a, p, 1);
   }
   const int ranks = share == Share::none ? 1 : 2, unit = share == Share::weights ? 128 : 64;
   const int columns = (p.n + N - 1) / N, across = share == Share::rows ? (columns + 1) / 2 : columns;
@@ -98,16 +96,12 @@ cudaError_t queue_pingpong(cudaStream_t stream, const LinearArgs& a, const Linea
 template <class T, int ACTIVATION>
 cudaError_t queue_linear(cudaStream_t stream, const LinearArgs& a, const LinearParams& p, LinearPlan plan) {
   switch (plan.tile) {
-    case LinearTile::alone_192:
-      return queue_tiles<T, ACTIVATION, 2, 192, 5, Team::alone>(stream, a, p, 1);
-    case LinearTile::alone_128:
-      return queue_tiles<T, ACTIVATION, 2, 128, 3, Team::alone>(stream, a, p, 1);
     case LinearTile::split_64x64:
-      return queue_tiles<T, ACTIVATION, 1, 64, 6, Team::split>(stream, a, p, plan.split);
+      return queue_tiles<T, ACTIVATION, 1, 64, 6>(stream, a, p, plan.split);
     case LinearTile::split_128x64:
-      return queue_tiles<T, ACTIVATION, 2, 64, 6, Team::split>(stream, a, p, plan.split);
+      return queue_tiles<T, ACTIVATION, 2, 64, 6>(stream, a, p, plan.split);
     case LinearTile::split_128x128:
-      return queue_tiles<T, ACTIVATION, 2, 128, 5, Team::split>(stream, a, p, plan.split);
+      return queue_tiles<T, ACTIVATION, 2, 128, 5>(stream, a, p, plan.split);
     case LinearTile::staged_192:
       return queue_staged<T, ACTIVATION, 192, 4>(stream, a, p);
     case LinearTile::pingpong_192:

@@ -18,9 +18,7 @@ namespace hedgerow::cuda {
 
 constexpr int kStepK = 64;
 
-enum class Team : uint8_t { alone, split };  // whether a cluster of blocks shares a tile
-
-template <int GROUPS, int N, int STAGES, Team TEAM>
+template <int GROUPS, int N, int STAGES>
 struct LinearShape {
   static constexpr int kRows = 64 * GROUPS;
   static constexpr int kXBytes = kRows * kStepK * 2, kWBytes = N * kStepK * 2, kStage = kXBytes + kWBytes;
@@ -28,12 +26,9 @@ struct LinearShape {
   static constexpr int kSumStride = N + 8;            // of the sums that a cluster exchanges
   static constexpr size_t kShared = static_cast<size_t>(STAGES) * kStage + kStaging + 2 * STAGES * 8;
   static constexpr int kPerMultiprocessor = kShared <= 113 * 1024 ? 2 : 1;
-  // The feeding warp brings three idle ones where registers move from its warpgroup to those that multiply.
-  static constexpr bool kTrade = TEAM != Team::split && kPerMultiprocessor == 1;
-  static constexpr int kThreads = GROUPS * 128 + (kTrade ? 128 : 32);
-  static constexpr int kAtOnce =
-      kTrade ? 4 : 2;  // groups of 8 columns whose last reads are in flight together
-  static_assert(TEAM != Team::split || kRows * kSumStride * 4 <= STAGES * kStage);
+  static constexpr int kThreads = GROUPS * 128 + 32;
+  static constexpr int kAtOnce = 2;  // groups of 8 columns whose last reads are in flight together
+  static_assert(kRows * kSumStride * 4 <= STAGES * kStage);
 };
 
 // One warp's 16 x 64 sums to memory, kTiles groups of 8 columns at a time. `bias`, `residual` and `out` are
@@ -136,25 +131,22 @@ __device__ __forceinline__ void finish_split(const LinearParams& p, const float*
   }
 }
 
-template <class T, int ACTIVATION, int GROUPS, int N, int STAGES, Team TEAM>
-__global__ void __launch_bounds__(LinearShape<GROUPS, N, STAGES, TEAM>::kThreads,
-                                  LinearShape<GROUPS, N, STAGES, TEAM>::kPerMultiprocessor)
+template <class T, int ACTIVATION, int GROUPS, int N, int STAGES>
+__global__ void __launch_bounds__(LinearShape<GROUPS, N, STAGES>::kThreads,
+                                  LinearShape<GROUPS, N, STAGES>::kPerMultiprocessor)
     linear_wgmma(const __grid_constant__ CUtensorMap x_map, const __grid_constant__ CUtensorMap w_map,
                  const __grid_constant__ LinearParams p) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
-  using Shape = LinearShape<GROUPS, N, STAGES, TEAM>;
+  using Shape = LinearShape<GROUPS, N, STAGES>;
   extern __shared__ __align__(1024) unsigned char memory[];
   const uint32_t at_stage = shared_address(memory),
                  at_full = at_stage + STAGES * Shape::kStage + Shape::kStaging;
   const uint32_t at_empty = at_full + STAGES * 8;
   const int warp = threadIdx.x >> 5, lane = threadIdx.x & 31;
 
-  constexpr bool kSplit = TEAM == Team::split;
-  const int ranks = kSplit ? static_cast<int>(cluster_size()) : 1,
-            rank = kSplit ? static_cast<int>(cluster_rank()) : 0;
+  const int ranks = static_cast<int>(cluster_size()), rank = static_cast<int>(cluster_rank());
   const int columns = (p.n + N - 1) / N, all_steps = (p.k + kStepK - 1) / kStepK;
-  const int step_begin = kSplit ? all_steps * rank / ranks : 0;
-  const int steps = kSplit ? all_steps * (rank + 1) / ranks - step_begin : all_steps;
+  const int step_begin = all_steps * rank / ranks, steps = all_steps * (rank + 1) / ranks - step_begin;
   // Neighbouring tiles share their rows.
   const int first_tile = blockIdx.x / ranks, tile_step = gridDim.x / ranks;
   auto row_of = [&](int tile) { return tile / columns * Shape::kRows; };
@@ -174,7 +166,6 @@ __global__ void __launch_bounds__(LinearShape<GROUPS, N, STAGES, TEAM>::kThreads
   float sums[N / 2];
   int rows = 0;
   if (warp >= GROUPS * 4) {
-    if constexpr (Shape::kTrade) registers_down<40>();
     if (warp == GROUPS * 4 && lane == 0) {
       prefetch_map(&x_map), prefetch_map(&w_map);
       const int ahead = min(STAGES, steps);
@@ -212,9 +203,8 @@ __global__ void __launch_bounds__(LinearShape<GROUPS, N, STAGES, TEAM>::kThreads
     }
     __syncwarp();
     wait_for_previous();
-    if constexpr (kSplit) rows = *p.rows;
+    rows = *p.rows;
   } else {
-    if constexpr (Shape::kTrade) registers_up<232>();
     wait_for_previous();
     rows = *p.rows;
     const int tiles = tiles_in(rows), group = warp >> 2;
@@ -239,7 +229,7 @@ __global__ void __launch_bounds__(LinearShape<GROUPS, N, STAGES, TEAM>::kThreads
       }
       products_wait<0>();
       release((count - 1) % STAGES);
-      if (kSplit && ranks > 1) break;  // the cluster finishes below
+      if (ranks > 1) break;  // the cluster finishes below
       const int row0 = row_of(tile) + warp * 16;
 #pragma unroll
       for (int c = 0; c < N / 64; ++c) {
@@ -251,25 +241,23 @@ __global__ void __launch_bounds__(LinearShape<GROUPS, N, STAGES, TEAM>::kThreads
     }
   }
 
-  if constexpr (kSplit) {
-    if (ranks == 1 || first_tile >= tiles_in(rows)) return;  // the whole cluster leaves together
-    float* const mine = reinterpret_cast<float*>(memory);
-    __syncthreads();  // every product of this block has read its tiles
-    if (warp < GROUPS * 4) {
+  if (ranks == 1 || first_tile >= tiles_in(rows)) return;  // the whole cluster leaves together
+  float* const mine = reinterpret_cast<float*>(memory);
+  __syncthreads();  // every product of this block has read its tiles
+  if (warp < GROUPS * 4) {
 #pragma unroll
-      for (int j = 0; j < N / 8; ++j) {
-        float* const to = mine + (warp * 16 + (lane >> 2)) * Shape::kSumStride + j * 8 + (lane & 3) * 2;
-        *reinterpret_cast<float2*>(to) = {sums[4 * j], sums[4 * j + 1]};
-        *reinterpret_cast<float2*>(to + 8 * Shape::kSumStride) = {sums[4 * j + 2], sums[4 * j + 3]};
-      }
+    for (int j = 0; j < N / 8; ++j) {
+      float* const to = mine + (warp * 16 + (lane >> 2)) * Shape::kSumStride + j * 8 + (lane & 3) * 2;
+      *reinterpret_cast<float2*>(to) = {sums[4 * j], sums[4 * j + 1]};
+      *reinterpret_cast<float2*>(to + 8 * Shape::kSumStride) = {sums[4 * j + 2], sums[4 * j + 3]};
     }
-    cluster_sync();
-    const int row0 = row_of(first_tile), col0 = first_tile % columns * N;
-    if (ranks == 2) finish_split<T, ACTIVATION, Shape, N, 2>(p, mine, row0, col0, rows, rank);
-    if (ranks == 4) finish_split<T, ACTIVATION, Shape, N, 4>(p, mine, row0, col0, rows, rank);
-    if (ranks == 8) finish_split<T, ACTIVATION, Shape, N, 8>(p, mine, row0, col0, rows, rank);
-    cluster_sync();  // nobody leaves while others read here
   }
+  cluster_sync();
+  const int row0 = row_of(first_tile), col0 = first_tile % columns * N;
+  if (ranks == 2) finish_split<T, ACTIVATION, Shape, N, 2>(p, mine, row0, col0, rows, rank);
+  if (ranks == 4) finish_split<T, ACTIVATION, Shape, N, 4>(p, mine, row0, col0, rows, rank);
+  if (ranks == 8) finish_split<T, ACTIVATION, Shape, N, 8>(p, mine, row0, col0, rows, rank);
+  cluster_sync();  // nobody leaves while others read here
 #endif
 }
 

@@ -27,15 +27,13 @@ enum class AttentionKernel : uint8_t {
 cudaError_t attention(cudaStream_t stream, const AttentionArgs& args,
                       AttentionKernel kernel = AttentionKernel::automatic);
 
-// How a product is cut up; `automatic` chooses by capacity and shape. alone_N: 128 rows x N columns per
-// block; split_*: a cluster of `split` blocks (1, 2, 4 or 8) shares a tile, each with its part of k; mma:
-// without Hopper's instructions; staged_192: alone_192 with the residual fetched ahead (all of one dtype);
-// pingpong_N: 128 rows x N columns per warpgroup, two of them in turns.
+// How a product is cut up; `automatic` chooses by capacity and shape. split_*: a cluster of `split` blocks
+// (1, 2, 4 or 8) shares a tile, each with its part of k; mma: without Hopper's instructions; staged_192: 128
+// rows x 192 columns per block, the residual fetched ahead (all of one dtype); pingpong_N: 128 rows x N
+// columns per warpgroup, two of them in turns (the residual of the dtype of out).
 enum class LinearTile : uint8_t {
   automatic,
   plain,
-  alone_192,
-  alone_128,
   split_64x64,
   split_128x64,
   split_128x128,
@@ -53,7 +51,8 @@ struct LinearPlan {
 };
 // The residual may be f32 or the dtype of x; so may `out`.
 cudaError_t linear(cudaStream_t stream, const LinearArgs& args, LinearPlan plan = {});
-LinearPlan linear_plan(int row_capacity, int n, int k, bool residual);
+// `alike`: x, the residual and out are of one dtype.
+LinearPlan linear_plan(int row_capacity, int n, int k, bool residual, bool alike = true);
 
 // Weights for linear(): row-major in `dtype`, the bias padded with zeros. Throws Error when memory is out.
 PackedLinear pack_linear(const float* w, const float* bias, int n, int k, Dtype dtype);
