@@ -21,8 +21,7 @@ class VendorLinear {
     const cublasOperation_t transposed = CUBLAS_OP_T;
     const cublasLtEpilogue_t epilogue = gelu ? CUBLASLT_EPILOGUE_GELU_BIAS : CUBLASLT_EPILOGUE_BIAS;
     const void* bias = bias_.as();
-    ok_ = library().ok && library().create(&handle_) == CUBLAS_STATUS_SUCCESS &&
-          library().desc(&desc_, CUBLAS_COMPUTE_32F, CUDA_R_32F) == CUBLAS_STATUS_SUCCESS &&
+    ok_ = library().ok && library().desc(&desc_, CUBLAS_COMPUTE_32F, CUDA_R_32F) == CUBLAS_STATUS_SUCCESS &&
           set(CUBLASLT_MATMUL_DESC_TRANSA, transposed) && set(CUBLASLT_MATMUL_DESC_EPILOGUE, epilogue) &&
           set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias) &&
           library().layout(&w_, type, k, n, k) == CUBLAS_STATUS_SUCCESS &&
@@ -35,7 +34,7 @@ class VendorLinear {
     ok_ = library().wish(&wish) == CUBLAS_STATUS_SUCCESS &&
           library().wish_set(wish, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &kScratch, sizeof kScratch) ==
               CUBLAS_STATUS_SUCCESS &&
-          library().suggest(handle_, desc_, w_, x_, out_, out_, wish, 1, &found, &count) ==
+          library().suggest(library().handle, desc_, w_, x_, out_, out_, wish, 1, &found, &count) ==
               CUBLAS_STATUS_SUCCESS &&
           count > 0;
     algorithm_ = found.algo;
@@ -45,8 +44,8 @@ class VendorLinear {
                     void* out) const {
     const float one = 1, beta = residual_ ? 1.0f : 0.0f;
     const cublasStatus_t s =
-        library().run(handle_, desc_, &one, w, w_, x, x_, &beta, residual_ ? residual : out, out_, out, out_,
-                      &algorithm_, scratch_.as(), kScratch, stream);
+        library().run(library().handle, desc_, &one, w, w_, x, x_, &beta, residual_ ? residual : out, out_,
+                      out, out_, &algorithm_, scratch_.as(), kScratch, stream);
     return s == CUBLAS_STATUS_SUCCESS ? cudaSuccess : cudaErrorUnknown;
   }
 
@@ -61,6 +60,7 @@ class VendorLinear {
     decltype(&cublasLtMatmulPreferenceSetAttribute) wish_set = nullptr;
     decltype(&cublasLtMatmulAlgoGetHeuristic) suggest = nullptr;
     decltype(&cublasLtMatmul) run = nullptr;
+    cublasLtHandle_t handle = nullptr;
     bool ok = false;
   };
   static const Library& library() {
@@ -80,7 +80,8 @@ class VendorLinear {
              get(l.desc_set, "cublasLtMatmulDescSetAttribute") &&
              get(l.layout, "cublasLtMatrixLayoutCreate") && get(l.wish, "cublasLtMatmulPreferenceCreate") &&
              get(l.wish_set, "cublasLtMatmulPreferenceSetAttribute") &&
-             get(l.suggest, "cublasLtMatmulAlgoGetHeuristic") && get(l.run, "cublasLtMatmul");
+             get(l.suggest, "cublasLtMatmulAlgoGetHeuristic") && get(l.run, "cublasLtMatmul") &&
+             l.create(&l.handle) == CUBLAS_STATUS_SUCCESS;
       return l;
     }();
     return found;
@@ -92,8 +93,7 @@ class VendorLinear {
 
   Buffer scratch_, bias_;
   bool residual_, ok_ = false;
-  cublasLtHandle_t handle_ = nullptr;  // a program's few handles and layouts live as long as it does
-  cublasLtMatmulDesc_t desc_ = nullptr;
+  cublasLtMatmulDesc_t desc_ = nullptr;  // a program's few layouts live as long as it does
   cublasLtMatrixLayout_t w_ = nullptr, x_ = nullptr, out_ = nullptr;
   cublasLtMatmulAlgo_t algorithm_ = {};
 };

@@ -30,7 +30,7 @@ struct Product {
 
 const char* name_of(LinearTile tile) {
   constexpr const char* kNames[] = {"",    "plain",     "s64x64", "s128x64", "s128x128",
-                                    "mma", "staged192", "pp192",  "pp128",   "small"};
+                                    "mma", "staged192", "pp192",  "pp128"};
   return kNames[static_cast<int>(tile)];
 }
 std::string name_of(const LinearPlan& plan) {
@@ -44,7 +44,7 @@ std::vector<LinearPlan> plans_for(int rows, int k, bool steady) {
   std::vector<LinearPlan> plans;
   for (LinearTile tile : {LinearTile::split_64x64, LinearTile::split_128x64, LinearTile::split_128x128}) {
     for (int split : {1, 2, 4, 8}) {
-      if (rows <= 4000 && !steady && k / 64 >= split) plans.push_back({.tile = tile, .split = split});
+      if (rows <= 4000 && !steady && k / 64 >= split) plans.push_back({tile, split});
     }
   }
   if (rows < 190) return plans;
@@ -125,7 +125,7 @@ int main(int argc, char** argv) {
           return timed(
               [&](cudaStream_t s) { return vendor.queue(s, x.as(), w.data.as(), residual.as(), out.as()); });
         };
-        const LinearPlan chosen = linear_plan(rows, product.n, product.k, product.residual, product.act);
+        const LinearPlan chosen = linear_plan(rows, product.n, product.k, product.residual);
         const double us = ours({}), vendor_us = vendors(product.act != Activation::none, product.residual);
         double best = us;
         std::printf(

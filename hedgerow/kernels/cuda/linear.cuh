@@ -16,9 +16,10 @@ struct LinearParams {
   bool residual_f32, out_f32;
 };
 
-// Tiles that warpgroups take turns with (linear_pingpong.cuh) are two units of 64 rows high, or one. A low one
-// takes 0.7 of a high one's time, measured: it reads as many weights for half the products. Tiles go round robin
-// to the teams of blocks, high ones first; this is when the last team ends, in tenths of a high tile.
+// Tiles that warpgroups take turns with (linear_pingpong.cuh) are two units of 64 rows high, or one. A low
+// one takes 0.7 of a high one's time, measured: it reads as many weights for half the products. Tiles go
+// round robin to the teams of blocks, high ones first; this is when the last team ends, in tenths of a high
+// tile.
 __host__ __device__ inline int turns_end(int units, int high, int columns, int teams) {
   const auto up = [](int a, int b) { return (a + b - 1) / b; };
   return 3 * up(high * columns, teams) + 7 * up((units - high) * columns, teams);

@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// Matrix products of few rows and long sums on Hopper's warpgroup instructions: a cluster of blocks shares one tile, each
-// takes a range of k, and the sums meet in shared memory, always added in the same order. One warp feeds a ring of tiles
-// through the copy engine, one or two warpgroups multiply, each 64 rows by N columns.
+// Matrix products on Hopper's warpgroup instructions. One warp feeds a ring of tiles through the copy engine,
+// one or two warpgroups multiply, each 64 rows by N columns.
 //
-//  - The row count is read on the device; blocks without a live row leave at once.
+//  - The row count is read on the device. Blocks walk over the tiles that exist, so a batch that lost half of
+//  its rows
+//    costs half, in the same launch.
 //  - Weights do not depend on the kernel before: the first tiles of them are fetched before waiting for it.
+//  - Few rows: a cluster shares one tile, each block takes a range of k, and the sums meet in shared memory,
+//  always added
+//    in the same order.
 #pragma once
 
 #include "hedgerow/kernels/cuda/hopper.cuh"
@@ -130,7 +134,7 @@ __device__ __forceinline__ void finish_split(const LinearParams& p, const float*
 template <class T, int ACTIVATION, int GROUPS, int N, int STAGES>
 __global__ void __launch_bounds__(LinearShape<GROUPS, N, STAGES>::kThreads,
                                   LinearShape<GROUPS, N, STAGES>::kPerMultiprocessor)
-    linear_split(const __grid_constant__ CUtensorMap x_map, const __grid_constant__ CUtensorMap w_map,
+    linear_wgmma(const __grid_constant__ CUtensorMap x_map, const __grid_constant__ CUtensorMap w_map,
                  const __grid_constant__ LinearParams p) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
   using Shape = LinearShape<GROUPS, N, STAGES>;
@@ -140,11 +144,9 @@ __global__ void __launch_bounds__(LinearShape<GROUPS, N, STAGES>::kThreads,
   const uint32_t at_empty = at_full + STAGES * 8;
   const int warp = threadIdx.x >> 5, lane = threadIdx.x & 31;
 
-  const int ranks = static_cast<int>(cluster_size()),
-            rank = static_cast<int>(cluster_rank());
+  const int ranks = static_cast<int>(cluster_size()), rank = static_cast<int>(cluster_rank());
   const int columns = (p.n + N - 1) / N, all_steps = (p.k + kStepK - 1) / kStepK;
-  const int step_begin = all_steps * rank / ranks;
-  const int steps = all_steps * (rank + 1) / ranks - step_begin;
+  const int step_begin = all_steps * rank / ranks, steps = all_steps * (rank + 1) / ranks - step_begin;
   // Neighbouring tiles share their rows.
   const int first_tile = blockIdx.x / ranks, tile_step = gridDim.x / ranks;
   auto row_of = [&](int tile) { return tile / columns * Shape::kRows; };

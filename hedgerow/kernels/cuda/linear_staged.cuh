@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Products of a wave or two of tiles, 128 x N outputs per block by two warpgroups, with an epilogue that
-// waits for nothing: the copy engine fetches the residual's tile while the products run, the bias is read at
-// the tile's start, and results leave through the residual's place in shared memory. The residual must have
-// the dtype of x, and so must `out`.
+// Products of one wave or two of tiles, 128 x N outputs per block: two warpgroups multiply together, so that
+// a tile ends sooner than where they take turns (linear_pingpong.cuh). The copy engine fetches the residual's
+// tile while the products run, the bias is read at the tile's start, and results leave through the residual's
+// place in shared memory. The residual must have the dtype of x, and so must `out`.
 #pragma once
 
-#include "hedgerow/kernels/cuda/linear_split.cuh"
+#include "hedgerow/kernels/cuda/linear_wgmma.cuh"
 
 namespace hedgerow::cuda {
 

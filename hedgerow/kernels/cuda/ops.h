@@ -54,7 +54,8 @@ struct LinearPlan {
 // The residual may be f32 or the dtype of x; so may `out`. A norm or an index is fused for any shape.
 cudaError_t linear(cudaStream_t stream, const LinearArgs& args, LinearPlan plan = {});
 bool fuses_norm(int rows, int n, int k);
-LinearPlan linear_plan(int rows, int n, int k, bool residual, Activation act);
+// `alike`: x, the residual and out are of one dtype.
+LinearPlan linear_plan(int rows, int n, int k, bool residual, bool alike = true);
 
 // Weights for linear(): row-major in `dtype`, the bias padded with zeros. Throws Error when memory is out.
 PackedLinear pack_linear(const float* w, const float* bias, int n, int k, Dtype dtype);
