@@ -194,7 +194,7 @@ AttentionKernel choose(int keys, int queries, int pairs) {
   const int64_t tiles = static_cast<int64_t>(blocks_for(queries, 64)) * pairs,
                 room = device().multiprocessors;
   if (keys <= kLightKeys) return tiles <= 2 * room ? AttentionKernel::one_group : AttentionKernel::light;
-  if (queries <= 64 || tiles <= room * 5 / 4 || (keys <= 195 && tiles <= 3 * room))
+  if (queries <= 64 || tiles <= room * 5 / 4 || (keys <= 208 && tiles <= 3 * room))
     return AttentionKernel::halves;
   return AttentionKernel::two_groups;
 }
