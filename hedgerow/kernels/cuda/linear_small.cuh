@@ -23,7 +23,10 @@ struct SmallShape {
   static constexpr int kOutputs = 64 * GROUPS, kMultipliers = 128 * GROUPS;
   static constexpr int kThreads = WARPS * 32 + 32;  // the last warp feeds
   static constexpr int kWStage = kOutputs * 128, kXStage = R * 128;
-  static constexpr int kStride = kOutputs + 4;   // floats per row of the finished tile in shared memory
+  static constexpr int kStride = kOutputs + 4;  // floats per row of the finished tile in shared memory
+  // A small finished tile has memory of its own, so that a warp need not wait for the others' products.
+  static constexpr int kFinished = R * kStride * 4;
+  static constexpr bool kApart = R <= 32;
   static constexpr int kRounds = (R + 15) / 16;  // eight outputs per thread and round
   // What a cluster deals out: this many sums of every thread at a time.
   static constexpr int kUnit = R >= 32 ? 4 : 2, kUnits = R / 2 / kUnit;
