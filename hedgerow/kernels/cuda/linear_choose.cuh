@@ -8,7 +8,7 @@
 #include "hedgerow/kernels/cuda/linear_pingpong.cuh"
 #include "hedgerow/kernels/cuda/linear_plain.cuh"
 #include "hedgerow/kernels/cuda/linear_staged.cuh"
-#include "hedgerow/kernels/cuda/linear_wgmma.cuh"
+#include "hedgerow/kernels/cuda/linear_split.cuh"
 #include "hedgerow/kernels/cuda/ops.h"
 
 namespace hedgerow::cuda {
@@ -41,7 +41,7 @@ cudaError_t queue_tiles(cudaStream_t stream, const LinearArgs& a, const LinearPa
   shape.shared = Tile::kShared;
   shape.cluster = ranks;
   shape.grid = tiles * ranks;
-  return launch<linear_wgmma<T, ACTIVATION, GROUPS, N, STAGES>, Tile::kShared>(stream, shape, x_map, w_map,
+  return launch<linear_split<T, ACTIVATION, GROUPS, N, STAGES>, Tile::kShared>(stream, shape, x_map, w_map,
                                                                                p);
 }
 

@@ -134,7 +134,7 @@ __device__ __forceinline__ void finish_split(const LinearParams& p, const float*
 template <class T, int ACTIVATION, int GROUPS, int N, int STAGES>
 __global__ void __launch_bounds__(LinearShape<GROUPS, N, STAGES>::kThreads,
                                   LinearShape<GROUPS, N, STAGES>::kPerMultiprocessor)
-    linear_wgmma(const __grid_constant__ CUtensorMap x_map, const __grid_constant__ CUtensorMap w_map,
+    linear_split(const __grid_constant__ CUtensorMap x_map, const __grid_constant__ CUtensorMap w_map,
                  const __grid_constant__ LinearParams p) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
   using Shape = LinearShape<GROUPS, N, STAGES>;

@@ -5,7 +5,7 @@
 // place in shared memory. The residual must have the dtype of x, and so must `out`.
 #pragma once
 
-#include "hedgerow/kernels/cuda/linear_wgmma.cuh"
+#include "hedgerow/kernels/cuda/linear_split.cuh"
 
 namespace hedgerow::cuda {
 
