@@ -29,7 +29,8 @@ cudaError_t queue_small_tile(cudaStream_t stream, const LinearArgs& a, const Lin
   const int stage = Tile::kWStage + (kFetched ? Tile::kXStage : 0);
 
   SmallParams p = {};
-  p.stages = std::min(std::max((kSmallRoom - rows_bytes) / stage, 2), steps);
+  const int room = kSmallRoom - rows_bytes - (Tile::kApart ? Tile::kFinished : 0);
+  p.stages = std::min(std::max(room / stage, 2), steps);
   const auto log = [](int x) { return x >= 8 ? 3 : x >= 4 ? 2 : x >= 2 ? 1 : 0; };
   p.ranks_log = log(ranks), p.down_log = log(down), p.across_log = log(across),
   p.meet = down * across > 1 && steps > p.stages;
