@@ -83,6 +83,7 @@ struct LinearArgs {
   Tensor norm_gamma, norm_beta;      // optional f32 [k]: like w and its bias never written by an op still queued
   float norm_eps = 1e-6f;
   const PackedLinear* w = nullptr;   // [n, k]
+  const PackedLinear* soon = nullptr;  // optional: what a product a little later multiplies with; changes no result
   Activation act = Activation::none;
   Tensor residual;                   // optional f32 [rows, n]; may be `out` itself
   Tensor out;                        // f [rows, n]
@@ -95,6 +96,7 @@ struct LayerNormArgs {
   Tensor index;        // optional i32 [rows]: which rows of x
   Tensor gamma, beta;  // f32 [dim]
   float eps = 1e-6f;
+  const PackedLinear* soon[2] = {};  // optional: what products a little later multiply with, as in LinearArgs
   Tensor out;          // f [rows, dim]
   Ragged rows;         // rows of out
 };

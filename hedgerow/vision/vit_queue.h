@@ -75,9 +75,15 @@ class VitQueue {
   void read_out(bool special_only);
   void norm(const NormWeights& w, const Tensor& x, const Tensor& out, const Ragged& rows, const Tensor& index = {},
             float eps = 0);
+  // Products that come after the one at hand: their weights may be fetched while rows are few.
+  struct Ahead {
+    const PackedLinear *next, *after;
+  };
+  Ahead ahead_of_qkv(int block) const;
+  Ahead ahead_of_fc1(int block) const;
   // out = act(norm(x) w^T + bias), in one launch where the backend says that it pays; `normed` holds the rows in between.
   void norm_linear(const NormWeights& n, const Tensor& x, const PackedLinear& w, const Tensor& normed, const Tensor& out,
-                   const Ragged& rows, Activation act = Activation::none, const Tensor& index = {});
+                   const Ragged& rows, Activation act = Activation::none, const Tensor& index = {}, Ahead ahead = {nullptr, nullptr});
   AttentionArgs attention_args(const Tensor& q, const Tensor& k, const Tensor& v, const Ragged& q_rows) const;
   Tensor lead_rows_index();
   void count(int slot, double per_row);

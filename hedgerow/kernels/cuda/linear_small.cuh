@@ -183,6 +183,16 @@ __global__ void __launch_bounds__(SmallShape<R, GROUPS, WARPS>::kThreads)
     for (int s = 0; s < ahead; ++s) load_w(s, s);
   }
   __syncwarp();
+  if (warp == WARPS &&
+      p.soon) {  // every block its share; a pass of small kernels has memory bandwidth to spare
+    constexpr int kPiece = 4096;
+    const int64_t blocks = gridDim.x * gridDim.y;
+    for (int64_t i = (blockIdx.y * gridDim.x + blockIdx.x + blocks * lane) * kPiece; i < p.soon_bytes;
+         i += blocks * 32 * kPiece) {
+      prefetch_second_level(p.soon + i, static_cast<uint32_t>(min(p.soon_bytes - i, int64_t{kPiece})));
+    }
+  }
+  __syncwarp();
   wait_for_previous();
 
   if (warp == WARPS) {

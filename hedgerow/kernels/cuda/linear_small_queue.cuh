@@ -51,6 +51,11 @@ cudaError_t queue_small_tile(cudaStream_t stream, const LinearArgs& a, const Lin
   p.one_over_k = 1.0f / static_cast<float>(a.w->k);
   p.n = a.w->n, p.k = a.w->k, p.capacity = a.rows.row_capacity, p.act = static_cast<uint8_t>(a.act);
 
+  if (a.soon) {
+    p.soon = a.soon->data.as<const char>();
+    p.soon_bytes = static_cast<int64_t>(a.soon->n) * a.soon->k * bytes_of(a.soon->dtype) & ~int64_t{15};
+  }
+
   constexpr int kMost = 227 * 1024;
   Shape shape;
   shape.grid = dim3((columns + across - 1) / across * cluster, (row_tiles + down - 1) / down);

@@ -18,6 +18,8 @@ struct SmallParams {
   const void* x;         // of copied or normalised rows
   const int32_t* index;  // which rows; null = in order
   const float *gamma, *beta;
+  const char* soon;  // weights of a product to come, for the second-level cache
+  int64_t soon_bytes;
   int64_t x_row, residual_row, out_row;
   float eps, one_over_k;
   int n, k, capacity, x_rows, stages;
@@ -57,6 +59,10 @@ __device__ __forceinline__ void tile_send_2d(uint32_t to, const CUtensorMap* map
       "[%1, {%3, %4}], [%2], %5;" ::"r"(to),
       "l"(map), "r"(bar), "r"(x), "r"(y), "h"(static_cast<uint16_t>(blocks))
       : "memory");
+}
+// `bytes` of global memory into the second-level cache; a multiple of 16.
+__device__ __forceinline__ void prefetch_second_level(const void* from, uint32_t bytes) {
+  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(bytes) : "memory");
 }
 __device__ __forceinline__ void barrier_arrive_cluster(uint32_t bar) {
   asm volatile("mbarrier.arrive.release.cluster.shared::cluster.b64 _, [%0];" ::"r"(bar) : "memory");

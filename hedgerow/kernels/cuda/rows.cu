@@ -16,12 +16,48 @@ const int32_t* live(const Ragged& rows) { return rows.offsets + rows.batch; }
 
 __device__ __forceinline__ int my_row() { return blockIdx.x * kWarps + (threadIdx.x >> 5); }
 
+// A load of constants that stays in front of a wait which follows it.
+__device__ __forceinline__ float4 load_early(const float* from) {
+  float4 v;
+  asm volatile("ld.global.nc.v4.f32 {%0,%1,%2,%3}, [%4];"
+               : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w)
+               : "l"(from)
+               : "memory");
+  return v;
+}
+
+// Weights of products to come: while rows are few, memory has nothing else to do than to bring them into the second-level
+// cache.
+struct Soon {
+  const char* data[2];
+  int64_t bytes[2];
+  // Thread `i` of `count` asks for its lines.
+  __device__ __forceinline__ void fetch(int64_t i, int64_t count) const {
+    constexpr int kLine = 128;
+#pragma unroll
+    for (int k = 0; k < 2; ++k) {
+      for (int64_t at = i * kLine; at < bytes[k]; at += count * kLine)
+        asm volatile("prefetch.global.L2 [%0];" ::"l"(data[k] + at));
+    }
+  }
+};
+Soon soon_of(const LayerNormArgs& a) {
+  Soon soon = {};
+  for (int k = 0; k < 2; ++k) {
+    if (!a.soon[k]) continue;
+    soon.data[k] = a.soon[k]->data.as<const char>();
+    soon.bytes[k] = static_cast<int64_t>(a.soon[k]->data.bytes());
+  }
+  return soon;
+}
+
 // `kQuads` groups of four values per lane; dim a multiple of 4. What does not depend on the kernel before is
 // fetched before the wait, the row without waiting for the row count.
 template <class In, class Out, int kQuads>
 __global__ void __launch_bounds__(kWarps * 32)
     layer_norm_rows(const In* x, int64_t x_row, const int32_t* index, const float* gamma, const float* beta,
-                    float eps, int dim, Out* out, int64_t out_row, const int32_t* rows, int capacity) {
+                    float eps, int dim, Out* out, int64_t out_row, const int32_t* rows, int capacity,
+                    const __grid_constant__ Soon soon) {
   const int lane = threadIdx.x & 31, row = my_row();
   let_next_start();
   float4 g[kQuads], b[kQuads];
@@ -29,8 +65,7 @@ __global__ void __launch_bounds__(kWarps * 32)
   for (int q = 0; q < kQuads; ++q) {
     const int at = (q * 32 + lane) * 4;
     if (at >= dim) continue;
-    g[q] = __ldg(reinterpret_cast<const float4*>(gamma + at)),
-    b[q] = __ldg(reinterpret_cast<const float4*>(beta + at));
+    g[q] = load_early(gamma + at), b[q] = load_early(beta + at);
   }
   wait_for_previous();
   if (row >= capacity || (index && row >= *rows)) return;
@@ -55,6 +90,7 @@ __global__ void __launch_bounds__(kWarps * 32)
     }
     sum += (v[q][0] + v[q][1]) + (v[q][2] + v[q][3]);
   }
+  soon.fetch(row * 32 + lane, capacity * 32);
   const float mean = warp_sum(sum) / dim;
   float squares = 0;
 #pragma unroll
@@ -85,7 +121,7 @@ __global__ void __launch_bounds__(kWarps * 32)
 template <class In, class Out>
 __global__ void __launch_bounds__(kWarps * 32)
     layer_norm_any(const In* x, int64_t x_row, const int32_t* index, const float* gamma, const float* beta,
-                   float eps, int dim, Out* out, int64_t out_row, const int32_t* rows, int) {
+                   float eps, int dim, Out* out, int64_t out_row, const int32_t* rows, int, Soon) {
   const int lane = threadIdx.x & 31, row = my_row();
   wait_for_previous();
   let_next_start();
@@ -112,7 +148,7 @@ cudaError_t queue_layer_norm(cudaStream_t stream, const LayerNormArgs& a) {
     return launch<decltype(kernel_constant)::value>(
         stream, warp_per_row(a.rows), a.x.as<const In>(), a.x.strides[0], a.index.as<const int32_t>(),
         a.gamma.as<const float>(), a.beta.as<const float>(), a.eps, dim, a.out.as<Out>(), a.out.strides[0],
-        live(a.rows), a.rows.row_capacity);
+        live(a.rows), a.rows.row_capacity, soon_of(a));
   };
   if (dim % 4 == 0 && aligned(a.x) && aligned(a.out) && aligned(a.gamma) && aligned(a.beta)) {
     if (quads <= 2)
