@@ -16,7 +16,7 @@
 namespace hedgerow {
 namespace {
 
-constexpr const char* kShape = "dim=64,heads=2,layers=12,patch=8,image=48,classes=10,hidden=128,predictors=1";
+constexpr const char* kShape = "dim=64,heads=2,layers=12,patch=8,image=40,classes=10,hidden=128,predictors=1";
 
 struct Batch {
   std::vector<std::vector<float>> pixels;
@@ -26,7 +26,7 @@ struct Batch {
   explicit Batch(uint64_t seed, int pictures = 5) {
     const double keeps[] = {0.7, 0.3, 0.5, 1.0, 0.05};
     for (int i = 0; i < pictures; ++i) {
-      const int side = (i + static_cast<int>(seed)) % 3 == 2 ? 64 : 48;
+      const int side = (i + static_cast<int>(seed)) % 3 == 2 ? 56 : 40;
       std::vector<float> p(3 * static_cast<size_t>(side) * static_cast<size_t>(side));
       for (size_t k = 0; k < p.size(); ++k) p[k] = static_cast<float>(Rng{seed * 100 + static_cast<uint64_t>(i), 7}.normal(k));
       pixels.push_back(std::move(p));
@@ -75,7 +75,7 @@ class Queued : public testing::TestWithParam<std::tuple<Case, Dtype, const char*
 TEST_P(Queued, gives_the_bits_of_the_direct_pass) {
   const auto [which, dtype, more] = GetParam();
   const auto weights = pack_vit(random_vit(std::string(kShape) + more), find_backend(), dtype);
-  const VitLimits limits{.max_batch = 5, .max_tokens = 66};
+  const VitLimits limits{.max_batch = 5, .max_tokens = 51};
   VitState state(weights, limits, 2);
   Context on(find_backend(), 2);
   VitQueue queue(weights, limits, on);
@@ -114,7 +114,7 @@ INSTANTIATE_TEST_SUITE_P(Distilled, Queued,
 
 TEST(Queue, hands_out_tokens_with_their_patches) {
   const auto weights = pack_vit(random_vit(kShape), find_backend(), Dtype::f32);
-  const VitLimits limits{.max_batch = 5, .max_tokens = 66};
+  const VitLimits limits{.max_batch = 5, .max_tokens = 51};
   VitState state(weights, limits, 1);
   Context on(find_backend(), 1);
   VitQueue queue(weights, limits, on);
@@ -137,7 +137,7 @@ TEST(Queue, hands_out_tokens_with_their_patches) {
 TEST(Queue, refuses_what_needs_rows_on_the_host) {
   const auto weights = pack_vit(random_vit(kShape), find_backend(), Dtype::f32);
   Context on(find_backend(), 1);
-  VitQueue queue(weights, {.max_batch = 2, .max_tokens = 66}, on);
+  VitQueue queue(weights, {.max_batch = 2, .max_tokens = 51}, on);
   const Batch batch(1, 2);
   VitTrace trace;
   VitRun traced, hooked, longest;

@@ -27,8 +27,7 @@ struct Product {
 std::string name_of(const LinearPlan& p) {
   if (p.tile != LinearTile::small)
     return "old" + std::to_string(static_cast<int>(p.tile)) + "/" + std::to_string(p.split);
-  return std::to_string(p.rows) + "x" + std::to_string(64 * p.groups) + "/" + std::to_string(p.split) +
-         (p.down * p.across > 1 ? "s" + std::to_string(p.down) + std::to_string(p.across) : "");
+  return std::to_string(p.rows) + "x" + std::to_string(64 * p.groups) + "/" + std::to_string(p.split);
 }
 
 std::vector<LinearPlan> plans_for(const Product& product, int rows) {
@@ -45,13 +44,7 @@ std::vector<LinearPlan> plans_for(const Product& product, int rows) {
         const int blocks = row_tiles * columns * split;
         if (split > 1 && (product.norm || steps < 2 * split || split > height / 4)) continue;
         if (blocks > 400 || (blocks > 200 && split > 1) || (blocks < 20 && rows > 8)) continue;
-        for (int down : {1, 2, 4}) {
-          for (int across : {1, 2}) {
-            if (split * down * across > 8 || (down > 1 && row_tiles < down)) continue;
-            if (across > 1 && (product.norm || height % 16 != 0)) continue;
-            plans.push_back({LinearTile::small, split, height, groups, down, across});
-          }
-        }
+        plans.push_back({LinearTile::small, split, height, groups});
       }
     }
   }

@@ -22,8 +22,7 @@ struct Case {
 std::string name_of(const LinearPlan& plan) {
   std::string name = plan.tile == LinearTile::small ? "small" : "automatic";
   if (plan.rows) name += " " + std::to_string(plan.rows) + "x" + std::to_string(64 * plan.groups);
-  return name + "/" + std::to_string(plan.split) + " shared " + std::to_string(plan.down) + "x" +
-         std::to_string(plan.across);
+  return name + "/" + std::to_string(plan.split);
 }
 
 // The first value that is off, for whoever looks for the reason.
@@ -113,21 +112,12 @@ void small_tiles() {
   for (int rows : {8, 16, 32, 64, 104, 128}) {
     for (int groups : {1, 2}) {
       if (groups == 2 ? rows < 64 : rows == 128) continue;
-      for (int split : {1, 2, 4, 8}) {
-        for (int down : {1, 2, 4}) {
-          for (int across : {1, 2}) {
-            if (split * down * across <= 8)
-              plans.push_back({LinearTile::small, split, rows, groups, down, across});
-          }
-        }
-      }
+      for (int split : {1, 2, 4, 8}) plans.push_back({LinearTile::small, split, rows, groups});
     }
   }
   std::vector<LinearPlan> normed = {{}};
-  for (int down : {1, 2, 4}) {
-    for (int rows : {8, 16, 32, 64}) normed.push_back({LinearTile::small, 1, rows, 1, down});
-    for (int rows : {32, 64}) normed.push_back({LinearTile::small, 1, rows, 2, down});
-  }
+  for (int rows : {8, 16, 32, 64}) normed.push_back({LinearTile::small, 1, rows, 1});
+  for (int rows : {32, 64}) normed.push_back({LinearTile::small, 1, rows, 2});
   auto title = [](const Case& c) {
     return "small " + std::string(hedgerow::name_of(c.dtype)) + " " + std::to_string(c.rows) + " rows n " +
            std::to_string(c.n) + " k " + std::to_string(c.k) + " from " +

@@ -20,10 +20,8 @@ cudaError_t queue_small_tile(cudaStream_t stream, const LinearArgs& a, const Lin
             columns = (a.w->n + Tile::kOutputs - 1) / Tile::kOutputs;
   const int wanted = kNormed ? 1 : std::min({plan.split, all_steps, Tile::kUnits});
   const int ranks = wanted >= 8 ? 8 : wanted >= 4 ? 4 : wanted >= 2 ? 2 : 1;
-  const int down = plan.down >= 4 && row_tiles > 2 && ranks <= 2   ? 4
-                   : plan.down >= 2 && row_tiles > 1 && ranks <= 4 ? 2
-                                                                   : 1;
-  const int across = kFetched && plan.across >= 2 && R % 16 == 0 && columns > 1 && ranks * down <= 4 ? 2 : 1;
+  // The kernel can let a cluster's blocks fetch weights (down) or rows (across) for each other; no plan asks for it.
+  constexpr int down = 1, across = 1;
   const int cluster = ranks * down * across;
   const int steps = (all_steps + ranks - 1) / ranks, rows_bytes = kFetched ? 0 : steps * Tile::kXStage;
   const int stage = Tile::kWStage + (kFetched ? Tile::kXStage : 0);

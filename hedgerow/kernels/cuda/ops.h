@@ -45,10 +45,7 @@ enum class Share : uint8_t { none, weights, rows };
 struct LinearPlan {
   LinearTile tile = LinearTile::automatic;
   int split = 1;
-  // Of a small tile: rows (8, 16, 32, 64, 104 or 128) and groups of 64 outputs; how many tiles of rows share
-  // their weights in a cluster (1, 2 or 4), how many tiles of outputs their rows (1 or 2). What a shape does
-  // not allow is left out.
-  int rows = 0, groups = 1, down = 1, across = 1;
+  int rows = 0, groups = 1;  // of a small tile: rows (8, 16, 32, 64, 104 or 128) and groups of 64 outputs
   Share share = Share::none;  // pingpong_N only
 };
 // The residual may be f32 or the dtype of x; so may `out`. A norm or an index is fused for any shape.
