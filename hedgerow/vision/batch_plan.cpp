@@ -12,16 +12,17 @@
 namespace hedgerow {
 namespace {
 
+// Runs for every picture of every batch: messages are put together only where they are needed.
 void check_budget(const PruneBudget& b, int image) {
-  const auto fraction = [image](double v, const char* what) {
-    require(v >= 0 && v <= 1, fmt::format("{} of picture {}: wanted 0 to 1, found {}", what, image, v));
+  const auto wanted = [image](const char* what, const char* range, double found) {
+    throw Error(fmt::format("{} of picture {}: wanted {}, found {}", what, image, range, found));
   };
-  fraction(b.keep, "keep");
-  fraction(b.mass, "mass");
-  require(b.keep_max == 0 || (b.keep_max >= b.keep && b.keep_max <= 1),
-          fmt::format("keep range of picture {}: wanted {} to 1, found {}", image, b.keep, b.keep_max));
-  require(b.floor >= 0, fmt::format("floor of picture {}: wanted 0 or more, found {}", image, b.floor));
-  require(b.merge >= 0, fmt::format("merge of picture {}: wanted 0 or more, found {}", image, b.merge));
+  if (!(b.keep >= 0 && b.keep <= 1)) wanted("keep", "0 to 1", b.keep);
+  if (!(b.mass >= 0 && b.mass <= 1)) wanted("mass", "0 to 1", b.mass);
+  if (b.keep_max != 0 && !(b.keep_max >= b.keep && b.keep_max <= 1))
+    wanted("keep range", fmt::format("{} to 1", b.keep).c_str(), b.keep_max);
+  if (b.floor < 0) wanted("floor", "0 or more", b.floor);
+  if (b.merge < 0) wanted("merge", "0 or more", b.merge);
 }
 
 // ATS leaves about this share of the patches of a photograph after each pruning block (recorded on 400 of them).

@@ -80,15 +80,16 @@ void VitQueue::store_at(void* to, const void* from, size_t bytes) {
 }
 
 void VitQueue::check(const VitImage* images, int batch, const VitRun& run) const {
-  const char* where = "this needs rows on the host: run it on the CPU";
   check_batch(config(), limits_, images, batch);
   check_prune(config(), !weights_->predictors.empty(), run.prune, run.layout, batch);
-  require(!run.trace, fmt::format("vit: trace: {}", where));
-  require(!run.prune.after_block && !run.prune.readout && run.prune.method != PruneMethod::custom,
-          fmt::format("prune: a callback: {}", where));
-  require(run.layout != Layout::padded_max, fmt::format("layout padded-max: {}", where));
-  require(run.layout != Layout::padded || (run.prune.method != PruneMethod::evit && run.output == Output::logits),
-          fmt::format("layout padded with fused tokens, or with tokens as output: {}", where));
+  const auto need_host = [](bool unmet, const char* what) {
+    if (unmet) throw Error(fmt::format("{}: this needs rows on the host: run it on the CPU", what));
+  };
+  need_host(run.trace != nullptr, "vit: trace");
+  need_host(run.prune.after_block || run.prune.readout || run.prune.method == PruneMethod::custom, "prune: a callback");
+  need_host(run.layout == Layout::padded_max, "layout padded-max");
+  need_host(run.layout == Layout::padded && (run.prune.method == PruneMethod::evit || run.output == Output::tokens),
+            "layout padded with fused tokens, or with tokens as output");
 }
 
 // Positions, patch numbers and offsets follow from the pictures' sizes: laid out anew when those change.
@@ -214,9 +215,8 @@ void VitQueue::submit(const VitImage* images, int batch, const VitRun& run) {
     patches_.push_back(image.height / c.patch * (image.width / c.patch));
     const PruneBudget& budget = budget_of(p, i);
     const bool draws = budget.keep_max > budget.keep && !image.content_hash;
-    require(!draws || !image.on_device, fmt::format("vit: picture {}: a range of keep rates for pixels on the device "
-                                                    "needs a content_hash",
-                                                    i));
+    if (draws && image.on_device)
+      throw Error(fmt::format("vit: picture {}: a range of keep rates for pixels on the device needs a content_hash", i));
     content_.push_back(draws ? hash_pixels(image) : image.content_hash);
   }
   batch_plan_ = plan_batch(c, run, patches_, content_);

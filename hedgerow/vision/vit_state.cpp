@@ -68,18 +68,18 @@ VitState::Impl::Impl(std::shared_ptr<const VitWeights> w, VitLimits l, int threa
 }
 
 void check_batch(const VitConfig& c, const VitLimits& limits, const VitImage* images, int batch) {
-  require(batch >= 1 && batch <= limits.max_batch,
-          fmt::format("vit: batch: wanted 1 to {}, found {}", limits.max_batch, batch));
-  for (int i = 0; i < batch; ++i) {
+  if (batch < 1 || batch > limits.max_batch)
+    throw Error(fmt::format("vit: batch: wanted 1 to {}, found {}", limits.max_batch, batch));
+  for (int i = 0; i < batch; ++i) {  // messages are put together only where they are needed
     const VitImage& im = images[i];
-    require(im.pixels != nullptr, fmt::format("vit: picture {}: no pixels", i));
-    require(im.height > 0 && im.width > 0 && im.height % c.patch == 0 && im.width % c.patch == 0,
-            fmt::format("vit: picture {}: sides {} x {} are not multiples of the patch, {}", i, im.height,
-                        im.width, c.patch));
+    if (im.pixels == nullptr) throw Error(fmt::format("vit: picture {}: no pixels", i));
+    if (im.height <= 0 || im.width <= 0 || im.height % c.patch != 0 || im.width % c.patch != 0)
+      throw Error(fmt::format("vit: picture {}: sides {} x {} are not multiples of the patch, {}", i, im.height,
+                              im.width, c.patch));
     const int64_t patches = static_cast<int64_t>(im.height / c.patch) * (im.width / c.patch);
-    require(patches + c.special() <= limits.max_tokens,
-            fmt::format("vit: picture {}: {} tokens; this state holds {}", i, patches + c.special(),
-                        limits.max_tokens));
+    if (patches + c.special() > limits.max_tokens)
+      throw Error(fmt::format("vit: picture {}: {} tokens; this state holds {}", i, patches + c.special(),
+                              limits.max_tokens));
   }
 }
 
