@@ -92,8 +92,8 @@ int main(int argc, char** argv) {
         a.out = matrix_view(out.as(), dtype, rows, product.n);
         a.rows = {offsets.as<const int32_t>(), 1, rows, rows};
         if (point) {
-          const LinearPlan plan{static_cast<LinearTile>(std::atoi(argv[5])), 1,
-                                static_cast<Share>(std::atoi(argv[6]))};
+          const LinearPlan plan{.tile = static_cast<LinearTile>(std::atoi(argv[5])),
+                                .share = static_cast<Share>(std::atoi(argv[6]))};
           check(linear(stream, a, plan), "linear");
           check(cudaStreamSynchronize(stream), "linear");
           continue;
