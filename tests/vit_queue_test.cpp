@@ -87,6 +87,7 @@ TEST_P(Queued, gives_the_bits_of_the_direct_pass) {
     const Batch batch(seed, seed == 2 ? 3 : 5);
     run.prune.per_image = batch.budgets;
     run.whole_last_block = seed == 2;
+    run.prune.seed = seed;
     const int n = static_cast<int>(batch.images.size());
     queue.submit(batch.images.data(), n, run);
     expect_equal(forward(state, batch.images.data(), n, run), queue.collect());

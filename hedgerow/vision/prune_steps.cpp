@@ -10,6 +10,7 @@
 #include "hedgerow/vision/batch_plan.h"
 
 namespace hedgerow {
+
 PruneSteps::PruneSteps(VitState::Impl& state, const VitRun& run)
     : s_(state), run_(run), method_(run.prune.method), layout_(run.layout) {
   const Prune& p = run.prune;

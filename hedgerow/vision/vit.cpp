@@ -299,7 +299,7 @@ void read_out(Impl& s, const VitRun& run, bool special_only) {
   s.count(pictures, static_cast<double>(special) * c.dim * c.classes);
 }
 
-const VitResult& run_here(Impl& s, const VitImage* images, int batch, const VitRun& run) {
+void run_here(Impl& s, const VitImage* images, int batch, const VitRun& run) {
   start_batch(s, images, batch, run);
   embed(s);
   PruneSteps prune(s, run);
@@ -319,7 +319,6 @@ const VitResult& run_here(Impl& s, const VitImage* images, int batch, const VitR
     }
   }
   read_out(s, run, prune.may_skip_to_readout());
-  return s.result;
 }
 
 }  // namespace

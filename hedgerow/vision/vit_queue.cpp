@@ -97,33 +97,31 @@ void VitQueue::place_shapes() {
   const VitConfig& c = config();
   const size_t d = static_cast<size_t>(c.dim), wide = static_cast<size_t>(bytes_of(weights_->stream));
   std::vector<int32_t> offsets(1, 0), patch;
-  host_positions_.clear();
+  std::vector<float> positions;
   for (int i = 0; i < batch_; ++i) {
     const size_t k = static_cast<size_t>(i);
     const bool again = i > 0 && heights_now_[k] == heights_now_[k - 1] && widths_now_[k] == widths_now_[k - 1];
     const size_t rows = static_cast<size_t>(patches_[k] + c.special());
     if (again) {
-      const size_t from = host_positions_.size() - rows * d;
-      host_positions_.resize(host_positions_.size() + rows * d);
-      std::copy_n(host_positions_.begin() + static_cast<int64_t>(from), rows * d,
-                  host_positions_.begin() + static_cast<int64_t>(from + rows * d));
+      const size_t from = positions.size() - rows * d;
+      positions.resize(positions.size() + rows * d);
+      std::copy_n(positions.begin() + static_cast<int64_t>(from), rows * d,
+                  positions.begin() + static_cast<int64_t>(from + rows * d));
     } else {
       const std::vector<float> one = position_rows(*weights_, heights_now_[k] / c.patch, widths_now_[k] / c.patch);
-      host_positions_.insert(host_positions_.end(), one.begin(), one.end());
+      positions.insert(positions.end(), one.begin(), one.end());
     }
     for (int r = 0; r < patches_[k] + c.special(); ++r)
       patch.push_back(r < c.special() ? -(r + 1) : r - c.special() + 1);
     offsets.push_back(offsets.back() + static_cast<int32_t>(rows));
   }
   if (weights_->stream == Dtype::f16) {
-    std::vector<uint16_t> half(host_positions_.size());
-    for (size_t i = 0; i < half.size(); ++i) half[i] = f32_to_f16(host_positions_[i]);
+    std::vector<uint16_t> half(positions.size());
+    for (size_t i = 0; i < half.size(); ++i) half[i] = f32_to_f16(positions[i]);
     store_at(positions_.as(), half.data(), half.size() * wide);
   } else {
-    store_at(positions_.as(), host_positions_.data(), host_positions_.size() * wide);
+    store_at(positions_.as(), positions.data(), positions.size() * wide);
   }
-  host_positions_.clear();
-  host_positions_.shrink_to_fit();
   store_at(patch_start_.as(), patch.data(), patch.size() * 4);
   store_at(results_offsets_, offsets.data(), offsets.size() * 4);
   store_at(heights_.as(), heights_now_.data(), heights_now_.size() * 4);
@@ -337,8 +335,13 @@ void VitQueue::reserve_for(const VitRun& run, const VitImage* images, int batch)
   reserve(patch_start_, r * 4);
   const PruneMethod method = run.prune.method;
   if (method == PruneMethod::dynamicvit || method == PruneMethod::paper_dynamicvit) reserve(unit_, r * d * 4);
-  if (method == PruneMethod::paper_dynamicvit && (!gate_ || gate_->seed != run.prune.seed))
+  if (method == PruneMethod::paper_dynamicvit && (!gate_ || gate_->seed != run.prune.seed)) {
+    // What was recorded reads the old gate's weights: it goes with them.
+    if (const DeviceCalls* device = on_.backend().device; device && waiting_) device->wait(on_);
+    kind_ = nullptr;
+    kinds_.clear();
     gate_ = std::make_unique<PaperGate>(make_paper_gate(*weights_, run.prune.seed));
+  }
   if (merges_rows(method)) {
     for (Buffer* column : {&similarity_, &best_, &into_}) reserve(*column, r * 4);
     for (Buffer* column : {&role_, &survivors_}) reserve(*column, r);

@@ -168,7 +168,6 @@ class VitQueue {
   std::vector<int> patches_, heights_now_, widths_now_;
   std::vector<const float*> pixels_now_;
   std::vector<uint64_t> content_;
-  std::vector<float> host_positions_;
   BatchPlan batch_plan_;
   Rows now_;
   Recorded* kind_ = nullptr;
