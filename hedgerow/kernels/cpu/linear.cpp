@@ -10,8 +10,13 @@
 namespace hedgerow::cpu::HEDGEROW_LEVEL {
 namespace {
 
-// Rows of x copied at a time: half of an L2 of 1 MiB, so that a panel of weights stays there beside them.
+// Rows of x copied at a time, so that a panel of weights stays in the L2 beside them: half of 1 MiB, or, on processors
+// without AVX-512, whose L2 has 256 or 512 KiB, a part of that.
+#if defined(__AVX512F__)
 constexpr int64_t kCopyBytes = 512 << 10;
+#else
+constexpr int64_t kCopyBytes = 128 << 10;
+#endif
 constexpr int64_t kCopyUnits = kCopyBytes / 4;
 // Longest k of which a whole tile can be copied; of longer ones, rows are copied piece by piece, once per
 // panel.
