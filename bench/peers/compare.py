@@ -170,6 +170,7 @@ def main():
     commit = a.commit or git
     scratch = tempfile.TemporaryDirectory()
     directory = a.graphs or scratch.name  # of exported graphs
+    os.makedirs(directory, exist_ok=True)
     specs = a.runtimes.split(",")
     twins = [x for x in specs if x.split("=")[0] in a.noamx.split(",")] if "amx_bf16" in machine["flags"] else []
     # Two sets of processes where building has cores of its own: one builds the next cell while the other is timed.
