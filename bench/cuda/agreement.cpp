@@ -1,17 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 // Real pictures on the GPU against the CPU's f32: what 16-bit arithmetic changes. Per method: largest difference of the
-// logits over pictures that kept the same patches, Jaccard overlap of the sets left at the end, top-1 agreement; and
-// packed rows against the full grid on the GPU. JSON lines on standard output.
-//   agreement MODEL FOLDER [f16|bf16|f32] [most pictures]
+// logits over pictures that kept the same patches, Jaccard overlap of the sets left at the end, top-1 agreement; the same
+// with the GPU's sets imposed on the CPU (methods that prune once); and packed rows against the full grid on the GPU.
+// JSON lines on standard output. With DUMP, a folder: pixels, the CPU's logits and the sets imposed, for f16_error.py.
+//   agreement MODEL FOLDER [f16|bf16|f32] [most pictures] [DUMP]
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 #include <set>
 #include <string>
 
 #include "hedgerow/core/error.h"
+#include "hedgerow/vision/batch_plan.h"
 #include "hedgerow/vision/classify.h"
 
 using namespace hedgerow;
@@ -24,7 +27,9 @@ struct Answers {
   std::vector<std::vector<int32_t>> kept;
 };
 
-Answers answers(const ClassifierModel& model, const std::vector<PreparedPicture>& pictures, const VitRun& run, int threads) {
+// `imposed`: the patches that go on after `run.prune.after` blocks, per picture.
+Answers answers(const ClassifierModel& model, const std::vector<PreparedPicture>& pictures, VitRun run, int threads,
+                const std::vector<std::set<int>>* imposed = nullptr) {
   constexpr int kBatch = 32;
   const int side = model.image_size / model.config.patch;
   VitState state(model.weights, {kBatch, side * side + model.config.special()}, threads);
@@ -33,6 +38,13 @@ Answers answers(const ClassifierModel& model, const std::vector<PreparedPicture>
     const size_t end = std::min(pictures.size(), at + kBatch);
     std::vector<VitImage> images;
     for (size_t i = at; i < end; ++i) images.push_back({pictures[i].chw, pictures[i].height, pictures[i].width, i + 1});
+    if (imposed)
+      run.prune.after_block = [&](const PruneView& view, uint8_t* keep) {
+        if (view.block != run.prune.after - 1) return;
+        for (int i = 0; i < view.batch; ++i)
+          for (int row = view.offsets[i]; row < view.offsets[i + 1]; ++row)
+            keep[row] = view.patch[row] < 0 || (*imposed)[at + static_cast<size_t>(i)].count(view.patch[row]);
+      };
     const VitResult& r = forward(state, images.data(), static_cast<int>(images.size()), run);
     for (int i = 0; i < r.batch; ++i) {
       out.logits.emplace_back(r.logits + i * r.classes, r.logits + (i + 1) * r.classes);
@@ -80,8 +92,23 @@ void compare(const char* what, const std::string& method, const Answers& want, c
   std::fflush(stdout);
 }
 
+void dump(const std::string& file, const float* from, size_t count) {
+  std::ofstream(file, std::ios::binary | std::ios::app).write(reinterpret_cast<const char*>(from), static_cast<std::streamsize>(count * 4));
+}
+
+// METHOD.logits [pictures, classes]; METHOD.sets: a line of kept patches a picture.
+void dump(const std::string& folder, const std::string& method, const Answers& a, const std::vector<std::set<int>>& sets) {
+  for (const std::vector<float>& l : a.logits) dump(folder + "/" + method + ".logits", l.data(), l.size());
+  std::ofstream out(folder + "/" + method + ".sets");
+  for (const std::set<int>& s : sets) {
+    for (int patch : s)
+      if (patch >= 0) out << patch << ' ';  // special rows are always there
+    out << '\n';
+  }
+}
+
 void run(int argc, char** argv) {
-  require(argc >= 3, "agreement: wanted MODEL FOLDER [f16|bf16|f32] [most pictures]");
+  require(argc >= 3, "agreement: wanted MODEL FOLDER [f16|bf16|f32] [most pictures] [DUMP]");
   const std::string dtype = argc > 3 ? argv[3] : "f16";
   const size_t most = argc > 4 ? static_cast<size_t>(std::atoi(argv[4])) : 1u << 30;
   ModelOptions on_cpu, on_gpu;
@@ -102,6 +129,9 @@ void run(int argc, char** argv) {
   require(!pictures.empty(), std::string(argv[2]) + ": no picture that can be read");
   for (PreparedPicture& p : pictures)
     if (!p.pixels.empty()) p.chw = p.pixels.data();
+  const std::string dumped = argc > 5 ? argv[5] : "";
+  if (!dumped.empty())
+    for (const PreparedPicture& p : pictures) dump(dumped + "/pixels.f32", p.chw, 3 * static_cast<size_t>(p.height * p.width));
   for (const PruneMethod method : all_prune_methods()) {
     if (method == PruneMethod::dynamicvit && !cpu->has_predictors) continue;
     VitRun how;
@@ -110,10 +140,21 @@ void run(int argc, char** argv) {
     const Answers want = answers(*cpu, pictures, how, 16), got = answers(*gpu, pictures, how, 1);
     compare("gpu against cpu f32", name_of(method), want, got, true);
     how.output = Output::logits;
+    if (method == PruneMethod::none && !dumped.empty()) dump(dumped, name_of(method), want, want.left);
+    if (prunes_after_a_block(method)) {
+      VitRun told;
+      told.prune.after = how.prune.after;
+      const Answers imposed = answers(*cpu, pictures, told, 16, &got.left);
+      Answers same = got;
+      same.kept = imposed.kept;
+      compare("gpu against cpu f32, the gpu's sets imposed", name_of(method), imposed, same, false);
+      if (!dumped.empty()) dump(dumped, name_of(method), imposed, got.left);
+    }
+    how.batch_invariant = true;
     const Answers packed = answers(*gpu, pictures, how, 1);
     if (method == PruneMethod::evit || method == PruneMethod::tome || method == PruneMethod::diffrate) continue;
     how.layout = Layout::padded;
-    compare("gpu padded against gpu packed", name_of(method), packed, answers(*gpu, pictures, how, 1), false);
+    compare("gpu padded against gpu packed, batch invariant", name_of(method), packed, answers(*gpu, pictures, how, 1), false);
   }
 }
 

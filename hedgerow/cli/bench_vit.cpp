@@ -27,15 +27,15 @@ namespace {
 
 struct Flags {
   std::string models = "T,S,B", methods = "paper-l2", batches = "1,8,32", keeps = "0.5", dtypes,
-              layouts = "ragged,padded", counts, json, device = "cpu";
-  bool whole_last = false;
+              layouts = "ragged,padded", rules = "rate", counts, json, device = "cpu";
+  bool whole_last = false, batch_invariant = false;
   double spread = 0.2, seconds = 1;
   int after = 4, threads = default_threads(), rounds = 0, size = 0;
   uint64_t seed = 1;
 };
 
 struct Variant {
-  std::string method, layout;
+  std::string method, layout, rule = "rate";
   double keep = 0;  // 0: the method has none
   VitRun run;
   std::vector<double> elapsed_s, share;  // one a round
@@ -151,7 +151,8 @@ class Group {
       const double p50 = median(v.elapsed_s), p99 = quantile(v.elapsed_s, 0.99), share = median(v.share);
       const double clock = median(ratios), arithmetic = dense.macs / v.macs;
       const std::string dtype = hedgerow::name_of(model_->dtype);
-      table.add({name_, dtype, std::to_string(batch_), v.method, v.layout,
+      table.add({name_, dtype, std::to_string(batch_),
+                 v.rule == "rate" ? v.method : v.method + " by " + v.rule, v.layout,
                  v.keep > 0 ? fmt::format("{:g}", v.keep) : "", fmt::format("{:.1f}", batch_ / p50),
                  fmt::format("{:.2f}", p50 * 1e3), fmt::format("{:.2f}", p99 * 1e3),
                  fmt::format("{:.1f}", 100 * share), fmt::format("{:.3f}", clock),
@@ -162,6 +163,7 @@ class Group {
                       {"batch", batch_},
                       {"method", v.method},
                       {"layout", v.layout},
+                      {"rule", v.rule},
                       {"keep", v.keep},
                       {"images_per_s", batch_ / p50},
                       {"p50_ms", p50 * 1e3},
@@ -174,6 +176,7 @@ class Group {
                       {"arithmetic_gain", arithmetic},
                       {"clock_over_arithmetic", clock / arithmetic},
                       {"whole_last_block", flags_.whole_last},
+                      {"batch_invariant", flags_.batch_invariant},
                       {"peak_memory_bytes", memory_bytes_}};
       if (state_->impl().queue) {
         row["latency_ms"] = median(v.latency_s) * 1e3;
@@ -199,6 +202,7 @@ class Group {
     dense.method = "none";
     dense.layout = "ragged";
     dense.run.whole_last_block = flags_.whole_last;
+    dense.run.batch_invariant = flags_.batch_invariant;
     variants_.push_back(std::move(dense));
     for (const std::string& name : split_list(flags_.methods, "--methods")) {
       const PruneMethod method = prune_method(name);
@@ -208,11 +212,12 @@ class Group {
                                             : std::vector<double>{0};
       for (const double keep : keeps)
         for (const std::string& layout : split_list(flags_.layouts, "--layouts"))
-          add_variant(method, keep, parse_layout(layout));
+          for (const std::string& rule : split_list(flags_.rules, "--rules"))
+            add_variant(method, keep, parse_layout(layout), rule);
     }
   }
 
-  void add_variant(PruneMethod method, double keep, Layout layout) {
+  void add_variant(PruneMethod method, double keep, Layout layout, const std::string& rule) {
     const bool merges = method == PruneMethod::tome || method == PruneMethod::diffrate;
     if (merges && layout == Layout::padded) return;  // a merged row has no place in a full grid
     Variant v;
@@ -221,10 +226,16 @@ class Group {
     v.keep = keep;
     v.run.layout = layout;
     v.run.whole_last_block = flags_.whole_last;
+    v.run.batch_invariant = flags_.batch_invariant;
     v.run.prune.method = method;
     v.run.prune.after = flags_.after;
     v.run.prune.seed = flags_.seed;
     const bool once = has_keep_rate(method) && v.method != "dynamicvit" && v.method.rfind("evit", 0) != 0;
+    if (rule != "rate") {
+      if (!once || !flags_.counts.empty()) return;  // these have no other rule
+      v.rule = rule;
+      v.run.prune.rule = parse_rule(rule);
+    }
     if (!flags_.counts.empty()) {
       impose(v, once);
     } else if (once) {
@@ -236,10 +247,17 @@ class Group {
     variants_.push_back(std::move(v));
   }
 
+  // What keeps `count` patches: by rate and by quantile exactly, by mass where scores are alike.
   PruneBudget budget_of(int count) const {
     PruneBudget b;
     b.keep = rate_of(count, patches_);
+    b.mass = (count - 0.5) / patches_;
+    b.threshold = 1 - b.mass;
     return b;
+  }
+  static KeepRule parse_rule(const std::string& name) {
+    require(name == "quantile" || name == "mass", "--rules: wanted rate, quantile or mass, found " + name);
+    return name == "mass" ? KeepRule::mass : KeepRule::quantile;
   }
 
   void impose(Variant& v, bool once) {
@@ -348,6 +366,11 @@ Command add_bench_vit(CLI::App& app) {
   add_device_flag(app, &f->device);
   app.add_flag("--whole-last-block", f->whole_last,
                "compute the last block for all rows, not only for those that are read");
+  app.add_flag("--batch-invariant", f->batch_invariant,
+               "on a GPU: only kernels with which a picture's bits do not depend on its batch");
+  app.add_option("--rules", f->rules,
+                 "rate, quantile (the same counts, found on the device), mass: what methods with one prune keep by")
+      ->capture_default_str();
   app.add_option("--layouts", f->layouts, "ragged, padded, padded-max")->capture_default_str();
   app.add_option("--spread", f->spread, "methods with one prune: kept share per picture is keep +- this")
       ->check(CLI::Range(0.0, 1.0))

@@ -37,7 +37,7 @@ struct ClassifyFlags {
   std::vector<std::string> paths;
   std::string requests, labels, overlay;
   int batch = 8, threads = default_threads(), top = 5;
-  bool json = false, logits = false, kept = false;
+  bool json = false, logits = false, kept = false, batch_invariant = false;
 };
 
 struct Tally {
@@ -82,6 +82,7 @@ class Run {
     ClassifierOptions options;
     options.prune = prune;
     options.layout = flags.prune.layout_value();
+    options.batch_invariant = flags.batch_invariant;
     options.batch = flags.batch;
     options.threads = flags.threads;
     options.top = flags.top;
@@ -243,6 +244,8 @@ Command add_classify(CLI::App& app) {
       ->check(CLI::Range(1, 4096))
       ->capture_default_str();
   app.add_option("--threads", flags->threads, "threads")->check(CLI::Range(1, 256))->capture_default_str();
+  app.add_flag("--batch-invariant", flags->batch_invariant,
+               "on a GPU: a picture's bits do not depend on its batch, for some time more (a CPU always keeps to that)");
   const char* shown = "Output";
   app.add_option("--top", flags->top, "labels a picture")
       ->check(CLI::Range(1, 1000000))

@@ -8,8 +8,9 @@
 //  - Axis order is [rows, heads, head_dim]. Index arrays are int32. `f` below stands for f32 or bf16.
 //  - The definition of every op, scalar and in double, is in kernels/reference.cpp; tests compare all backends with it.
 //
-// Promise (CPU): a row's result is a function of that row's inputs and its sequence alone - never of the other rows in
-// the batch, of the row's place, of the thread count. The order of every sum is fixed; see docs/numerics.md.
+// Promise (CPU, and a GPU whose Context is batch-invariant): a row's result is a function of that row's inputs and its
+// sequence alone - never of the other rows in the batch, of the row's place, of the thread count. The order of every sum
+// is fixed; see docs/numerics.md.
 #pragma once
 
 #include <cstdint>
@@ -37,6 +38,10 @@ class Context {
   int threads() const { return pool_->threads(); }
   // Device backends: the queue that ops go to (a cudaStream_t); null on the CPU.
   void* stream() const { return stream_.get(); }
+  // Device backends choose kernels by the batch's rows, and kernels differ in the order of their sums. Set this, and ops
+  // queued from then on are cut up so that a row's bits do not depend on its batch, for some time more.
+  void set_batch_invariant(bool on) { batch_invariant_ = on; }
+  bool batch_invariant() const { return batch_invariant_; }
 
   // Makes sure that every worker has this much scratch. Allocates when it grows: call it before the hot path.
   void reserve_scratch(size_t bytes_per_worker);
@@ -52,6 +57,7 @@ class Context {
   std::vector<Buffer> scratch_;
   size_t scratch_bytes_ = 0;
   std::shared_ptr<void> stream_;
+  bool batch_invariant_ = false;
 };
 
 // ---------------------------------------------------------------------------------------------------- dense algebra

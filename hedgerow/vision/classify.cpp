@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <future>
 #include <limits>
 
@@ -183,12 +184,32 @@ Classifier::Classifier(std::shared_ptr<const ClassifierModel> model, ClassifierO
 Classifier::~Classifier() = default;
 Classifier::Classifier(Classifier&&) noexcept = default;
 
+// Room for a batch; null where the model computes in host memory.
+std::shared_ptr<Buffer> Classifier::free_block() {
+  const DeviceCalls* device = model_->backend->device;
+  if (!device) return nullptr;
+  for (const auto& block : blocks_)
+    if (block.use_count() == 1) return block;
+  const size_t side = static_cast<size_t>(options_.max_size);
+  blocks_.push_back(std::make_shared<Buffer>(device->allocate_host(static_cast<size_t>(options_.batch) * side * side * 12)));
+  return blocks_.back();
+}
+
 std::vector<PreparedPicture> Classifier::prepare_all(const std::vector<PictureRequest>& requests) {
   std::vector<PreparedPicture> out(requests.size());
+  const size_t slot = 3 * static_cast<size_t>(options_.max_size) * static_cast<size_t>(options_.max_size);
+  const auto block = requests.size() <= static_cast<size_t>(options_.batch) ? free_block() : nullptr;
+  const auto move_to_block = [&](PreparedPicture& p, int i) {
+    if (!block || p.pixels.empty() || p.pixels.size() > slot) return;
+    float* const to = block->as<float>() + static_cast<size_t>(i) * slot;
+    std::memcpy(to, p.pixels.data(), p.pixels.size() * 4);
+    p.chw = to, p.block = block, p.pixels = {};
+  };
   const auto one = [&](int i, int) noexcept {
     // Out of memory on one huge picture is that picture's fault: tasks must not throw.
     try {
       out[i] = prepare(*model_, requests[i]);
+      move_to_block(out[i], i);
     } catch (const std::bad_alloc&) {
       out[i].path = requests[i].path;
       out[i].error = requests[i].path + ": out of memory";
@@ -210,6 +231,7 @@ std::vector<Classification> Classifier::run(const std::vector<PreparedPicture>& 
   const auto flush = [&] {
     if (images.empty()) return;
     VitRun how{options_.prune, options_.layout, Output::logits, trace};
+    how.batch_invariant = options_.batch_invariant;
     const bool differ = std::any_of(place.begin(), place.end(),
                                     [&](size_t i) { return pictures[i].keep || pictures[i].threshold; });
     for (const size_t i : place) {

@@ -72,7 +72,8 @@ struct PictureRequest {
 struct PreparedPicture {
   std::string path, error;
   std::vector<float> pixels;   // empty when the caller's chw is used
-  const float* chw = nullptr;  // pixels.data() or the caller's
+  const float* chw = nullptr;  // pixels.data(), the caller's, or in `block`
+  std::shared_ptr<const Buffer> block;  // a batch's pixels where a device fetches them without waiting
   int width = 0, height = 0;
   std::optional<double> keep, threshold;
 };
@@ -83,6 +84,7 @@ PreparedPicture prepare(const ClassifierModel& model, const PictureRequest& requ
 struct ClassifierOptions {
   Prune prune;
   Layout layout = Layout::ragged;
+  bool batch_invariant = false;  // VitRun's
   int batch = 8;  // pictures a forward
   int threads = 1;
   int top = 5;       // labels a result
@@ -125,9 +127,12 @@ class Classifier {
   std::vector<Classification> run(const std::vector<PreparedPicture>& pictures, VitTrace* trace = nullptr);
 
  private:
+  std::shared_ptr<Buffer> free_block();
+
   std::shared_ptr<const ClassifierModel> model_;
   ClassifierOptions options_;
   std::unique_ptr<VitState> state_;
+  std::vector<std::shared_ptr<Buffer>> blocks_;  // used again when no picture is left in them
 };
 
 // softmax(logits), the `top` largest. In double, shifted by the maximum.

@@ -133,6 +133,9 @@ struct VitRun {
   bool whole_last_block = false;
   // On a device the pass is recorded once per kind and replayed; set this to queue every op anew (same bits, slower).
   bool eager = false;
+  // On a device a picture's bits may depend on its batch, whose rows choose the kernels. With this they do not: the same
+  // bits alone, in any batch, any order and any layout, for some time more (docs/numerics.md). The CPU always does so.
+  bool batch_invariant = false;
 };
 
 // Runs `images` (at most limits.max_batch) through the model. Throws Error on shapes that do not fit. The

@@ -173,8 +173,8 @@ void VitQueue::upload_plan() {
 // Runs of one kind queue the same ops: what differs between them lies in the arrays that upload_plan fills.
 std::string VitQueue::kind_of(const VitRun& run, int batch) const {
   const Prune& p = run.prune;
-  return fmt::format("{} {} {} {} {} {} {} {} {} {}", batch, static_cast<int>(p.method), static_cast<int>(p.rule), p.after,
-                     static_cast<int>(run.layout), static_cast<int>(run.output), run.whole_last_block,
+  return fmt::format("{} {} {} {} {} {} {} {} {} {} {}", batch, static_cast<int>(p.method), static_cast<int>(p.rule), p.after,
+                     static_cast<int>(run.layout), static_cast<int>(run.output), run.whole_last_block, run.batch_invariant,
                      batch_plan_.cuts, p.imposed.empty(), p.method == PruneMethod::paper_dynamicvit ? p.seed : 0);
 }
 
@@ -233,6 +233,7 @@ void VitQueue::submit(const VitImage* images, int batch, const VitRun& run) {
   kind_ = &kinds_[kind_of(run, batch)];
   fit_bounds();
   run_ = &run;
+  on_.set_batch_invariant(run.batch_invariant);
   const DeviceCalls* device = on_.backend().device;
   if (!device || run.eager) {
     queue_forward();
@@ -333,6 +334,10 @@ void VitQueue::reserve_for(const VitRun& run, const VitImage* images, int batch)
     if (!buffer) buffer = on_device(bytes);
   };
   reserve(patch_start_, r * 4);
+  if (run.layout == Layout::padded) {
+    reserve(seen_, r * 2 * d * static_cast<size_t>(bytes_of(weights_->dtype)));
+    reserve(seen_row_, r * static_cast<size_t>(c.heads) * 4);
+  }
   const PruneMethod method = run.prune.method;
   if (method == PruneMethod::dynamicvit || method == PruneMethod::paper_dynamicvit) reserve(unit_, r * d * 4);
   if (method == PruneMethod::paper_dynamicvit && (!gate_ || gate_->seed != run.prune.seed)) {

@@ -84,7 +84,9 @@ class VitQueue {
   // out = act(norm(x) w^T + bias), in one launch where the backend says that it pays; `normed` holds the rows in between.
   void norm_linear(const NormWeights& n, const Tensor& x, const PackedLinear& w, const Tensor& normed, const Tensor& out,
                    const Ragged& rows, Activation act = Activation::none, const Tensor& index = {}, Ahead ahead = {nullptr, nullptr});
-  AttentionArgs attention_args(const Tensor& q, const Tensor& k, const Tensor& v, const Ragged& q_rows) const;
+  // The projections in wide_, `width` values a row: keys from column `keys` on, values behind them.
+  AttentionArgs attention_args(const Tensor& q, const Ragged& q_rows, int keys, int width);
+  void attend_with(const AttentionArgs& args);
   Tensor lead_rows_index();
   void count(int slot, double per_row);
   void count_pairs(int q_slot, int kv_slot, double factor);
@@ -107,6 +109,7 @@ class VitQueue {
   SelectArgs select_args(int next_slot);
   int new_slot();
   bool masked() const { return run_->layout == Layout::padded; }
+  bool hides_rows() const { return masked() && laid_out_ != 0; }  // a full grid of which some rows are gone
   bool sized() const { return merges_rows(run_->prune.method); }
   bool follows_patches() const { return run_->output == Output::tokens; }
 
@@ -144,6 +147,7 @@ class VitQueue {
   Buffer narrow_[2], wide_;  // f [capacity, dim] twice; [capacity, widest]
   Buffer positions_;         // residual rows a batch starts from, laid out when its sizes change
   Buffer alive_, role_, survivors_, key_bias_, first_row_, score_, weight_, similarity_, unit_, kept_, best_, into_;
+  Buffer seen_, seen_row_;  // full grid: keys and values of the rows alive, f [capacity, 2 dim]; their first_row
   Buffer ones_size_;                     // f32 [capacity] of 1: merged sizes at the start
   Buffer patch_start_;                   // i32 [capacity]: patch numbers at the start
   Buffer lead_, lead_offsets_, one_each_;  // [batch * special]; offsets of `special` rows a picture; of one

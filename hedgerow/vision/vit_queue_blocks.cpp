@@ -50,7 +50,7 @@ VitQueue::Ahead VitQueue::ahead_of_fc1(int block) const {
 void VitQueue::norm_linear(const NormWeights& n, const Tensor& x, const PackedLinear& w, const Tensor& normed,
                            const Tensor& out, const Ragged& rows, Activation act, const Tensor& index, Ahead ahead) {
   const auto fuses = on_.backend().fuses_norm;
-  if (fuses && w.dtype != Dtype::f32 && fuses(rows.expected_rows(), w.n, w.k)) {
+  if (fuses && !on_.batch_invariant() && w.dtype != Dtype::f32 && fuses(rows.expected_rows(), w.n, w.k)) {
     linear(on_, {.x = x,
                  .index = index,
                  .norm_gamma = vector_of(n.gamma),
@@ -88,16 +88,42 @@ void VitQueue::embed() {
   linear(on_, {.x = patches, .w = &weights_->patch, .residual = stream(positions_), .out = x(), .rows = rows()});
 }
 
-AttentionArgs VitQueue::attention_args(const Tensor& q, const Tensor& k, const Tensor& v,
-                                       const Ragged& q_rows) const {
+// In a full grid the keys and values of the rows alive are packed first (the index is the last choice's), so that sums run
+// over the same keys in the same order as where the rows themselves are packed.
+AttentionArgs VitQueue::attention_args(const Tensor& q, const Ragged& q_rows, int keys, int width) {
   const VitConfig& c = config();
-  const bool biased = masked() || sized();
-  return {.q = q,
-          .kv = {k, v},
-          .q_rows = q_rows,
-          .kv_rows = rows(),
-          .key_bias = biased ? column(key_bias_, Dtype::f32) : Tensor{},
-          .scale = 1.0f / std::sqrt(static_cast<float>(c.head_dim()))};
+  const auto part = [&](const Buffer& b, int from, int row) {
+    return heads_view(b.as<char>() + static_cast<int64_t>(from) * bytes_of(dtype()), dtype(), capacity_, c.heads,
+                      c.head_dim(), row);
+  };
+  AttentionArgs args{.q = q,
+                     .kv = {part(wide_, keys, width), part(wide_, keys + c.dim, width)},
+                     .q_rows = q_rows,
+                     .kv_rows = rows(),
+                     .key_bias = sized() ? column(key_bias_, Dtype::f32) : Tensor{},
+                     .scale = 1.0f / std::sqrt(static_cast<float>(c.head_dim()))};
+  if (!hides_rows()) return args;
+  args.kv_rows.offsets = offsets(laid_out_);
+  const int per = 4 / bytes_of(dtype());  // moved as whole words
+  const auto words = [&](const Buffer& b, int from, int row) {
+    return matrix_view(b.as<char>() + static_cast<int64_t>(from) * bytes_of(dtype()), Dtype::i32, capacity_,
+                       2 * c.dim / per, row / per);
+  };
+  gather(on_, {.x = words(wide_, keys, width),
+               .index = column(kept_, Dtype::i32),
+               .out = words(seen_, 0, 2 * c.dim),
+               .rows = args.kv_rows});
+  args.kv = {part(seen_, 0, 2 * c.dim), part(seen_, c.dim, 2 * c.dim)};
+  return args;
+}
+
+// The first query's probabilities go back to where the keys came from.
+void VitQueue::attend_with(const AttentionArgs& args) {
+  if (!args.first_row || !hides_rows()) return attention(on_, args);
+  AttentionArgs packed = args;
+  packed.first_row = matrix_view(seen_row_.as(), Dtype::f32, capacity_, config().heads);
+  attention(on_, packed);
+  scatter(on_, {.x = packed.first_row, .index = column(kept_, Dtype::i32), .out = args.first_row, .rows = args.kv_rows});
 }
 
 // x += proj(attention(norm1(x)))
@@ -120,7 +146,7 @@ void VitQueue::attend(int block) {
                       c.heads, c.head_dim(), 3 * c.dim);
   };
   const Tensor k = part(1), v = part(2);
-  AttentionArgs args = attention_args(part(0), k, v, all);
+  AttentionArgs args = attention_args(part(0), all, c.dim, 3 * c.dim);
   args.out = heads_view(narrow_[1].as(), dtype(), capacity_, c.heads, c.head_dim());
   const Prune& prune = run_->prune;
   const bool ats = drops_queries(prune, block, c.layers);
@@ -144,7 +170,7 @@ void VitQueue::attend(int block) {
     count_pairs(kind_->slots - 1, from, 2.0 * c.dim);
     move_rows(column(kept_, Dtype::i32), block);
   } else {
-    attention(on_, args);
+    attend_with(args);
     count_pairs(now_.slot, masked() ? laid_out_ : now_.slot, 2.0 * c.dim);
   }
   linear(on_, {.x = act(narrow_[1], c.dim), .w = &w.proj, .residual = x(), .out = x(), .rows = rows()});
@@ -175,13 +201,9 @@ void VitQueue::attend_for_readout(int block) {
   const Tensor index = lead_rows_index();
   const auto small = [&](const Buffer& b) { return matrix_view(b.as(), dtype(), lead, c.dim); };
   norm_linear(w.norm1, x(), w.q, small(small_narrow_[0]), small(small_narrow_[1]), asking, Activation::none, index);
-  const auto heads = [&](const Buffer& b, int64_t first, int64_t rows, int64_t stride) {
-    return heads_view(b.as<char>() + first * bytes_of(dtype()), dtype(), rows, c.heads, c.head_dim(), stride);
-  };
-  AttentionArgs args =
-      attention_args(heads(small_narrow_[1], 0, lead, c.dim), heads(wide_, 0, capacity_, 2 * c.dim),
-                     heads(wide_, c.dim, capacity_, 2 * c.dim), asking);
-  args.out = heads(small_narrow_[0], 0, lead, c.dim);
+  const auto heads = [&](const Buffer& b) { return heads_view(b.as(), dtype(), lead, c.heads, c.head_dim(), c.dim); };
+  AttentionArgs args = attention_args(heads(small_narrow_[1]), asking, 0, 2 * c.dim);
+  args.out = heads(small_narrow_[0]);
   attention(on_, args);
   count_pairs(-1, masked() ? laid_out_ : now_.slot, 2.0 * c.dim);
   const Tensor few = matrix_view(small_x_.as(), weights_->stream, lead, c.dim);

@@ -31,12 +31,9 @@ void VitQueue::start_pruning() {
 }
 
 void VitQueue::refresh_key_bias() {
-  if (!masked() && !sized()) return;
+  if (!sized()) return;
   const Buffer& size = now_.slot == 0 ? ones_size_ : sets_[now_.set].size;
-  key_bias(on_, {.size = sized() ? column(size, Dtype::f32) : Tensor{},
-                 .alive = alive_or_none(),
-                 .out = column(key_bias_, Dtype::f32),
-                 .rows = rows()});
+  key_bias(on_, {.size = column(size, Dtype::f32), .out = column(key_bias_, Dtype::f32), .rows = rows()});
 }
 
 SelectArgs VitQueue::select_args(int next_slot) {
@@ -110,10 +107,7 @@ void VitQueue::choose_queries(int block, const Tensor& v) {
   how.count = counts_at(block);
   how.samples = plan_samples_;
   select(on_, how);
-  if (masked()) {
-    laid_out_ = slot;
-    refresh_key_bias();
-  }
+  if (masked()) laid_out_ = slot;
 }
 
 void VitQueue::after_attention(int block, const Tensor& k) {

@@ -135,6 +135,7 @@ inline void untouched(const Twin& t, size_t live, const std::string& what) {
 void test_attention();
 void test_linear();
 void test_linear_small();
+void test_alike();
 void test_rows();
 void test_select();
 void test_merge();

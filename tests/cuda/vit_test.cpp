@@ -116,6 +116,35 @@ void few_rows(const char* shape, Dtype dtype) {
   }
 }
 
+// A picture's bits: alone, in any order, in any batch, packed or in the full grid.
+void one_result(PruneMethod method, Dtype dtype) {
+  const VitLimits limits{.max_batch = kPictures, .max_tokens = kTokens};
+  VitState state(pack_vit(random_vit(kShape), backend(), dtype), limits, 1);
+  const Pictures pictures(77);
+  VitRun how;
+  how.prune.method = method, how.batch_invariant = true;
+  const std::string name = std::string("vit invariant ") + name_of(method) + " " + name_of(dtype);
+  const Results together = run(state, pictures, how);
+  const size_t classes = together.logits.size() / kPictures;
+  const auto same = [&](size_t i, const float* logits, const std::vector<int32_t>& kept, const char* where) {
+    tally.check(!std::memcmp(logits, &together.logits[i * classes], classes * 4) && kept == together.kept[i],
+                name + ": picture " + std::to_string(i) + " differs " + where);
+  };
+  for (size_t i = 0; i < kPictures; ++i) {
+    how.prune.per_image = {pictures.budgets[i]};
+    const VitResult& r = forward(state, &pictures.images[i], 1, how);
+    same(i, r.logits, r.kept[0], "alone");
+  }
+  std::vector<VitImage> backwards(pictures.images.rbegin(), pictures.images.rend());
+  how.prune.per_image.assign(pictures.budgets.rbegin(), pictures.budgets.rend());
+  const VitResult& r = forward(state, backwards.data(), kPictures, how);
+  for (size_t i = 0; i < kPictures; ++i) same(i, r.logits + (kPictures - 1 - i) * classes, r.kept[kPictures - 1 - i], "backwards");
+  if (merges_rows(method) || method == PruneMethod::evit) return;
+  how.layout = Layout::padded;
+  const Results grid = run(state, pictures, how);
+  for (size_t i = 0; i < kPictures; ++i) same(i, &grid.logits[i * classes], grid.kept[i], "in the full grid");
+}
+
 void graph_against_eager(PruneMethod method, KeepRule rule, int rounds) {
   const auto weights = pack_vit(random_vit(kShape), backend(), Dtype::f16);
   const VitLimits limits{.max_batch = kPictures, .max_tokens = kTokens};
@@ -150,6 +179,8 @@ void test_vit() {
   for (const PruneMethod method : all_prune_methods())
     for (const Dtype dtype : {Dtype::f32, Dtype::f16, Dtype::bf16})
       against_cpu(method, KeepRule::rate, Layout::ragged, dtype, "");
+  for (const PruneMethod method : all_prune_methods())
+    for (const Dtype dtype : {Dtype::f16, Dtype::bf16}) one_result(method, dtype);
   for (const KeepRule rule : {KeepRule::threshold, KeepRule::quantile, KeepRule::mass})
     against_cpu(PruneMethod::threshold_l2, rule, Layout::ragged, Dtype::f32, "");
   for (const PruneMethod method : {PruneMethod::none, PruneMethod::threshold_l2, PruneMethod::dynamicvit,

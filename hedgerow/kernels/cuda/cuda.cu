@@ -31,8 +31,12 @@ template <class Args, cudaError_t (*kOp)(cudaStream_t, const Args&)>
 void entry(Context& on, const Args& args) noexcept {
   note(kOp(stream_of(on), args));
 }
-cudaError_t automatic_linear(cudaStream_t s, const LinearArgs& a) { return linear(s, a); }
-cudaError_t automatic_attention(cudaStream_t s, const AttentionArgs& a) { return attention(s, a); }
+void queue_linear(Context& on, const LinearArgs& a) noexcept {
+  note(linear(stream_of(on), a, on.batch_invariant() ? kInvariantLinear : LinearPlan{}));
+}
+void queue_attention(Context& on, const AttentionArgs& a) noexcept {
+  note(attention(stream_of(on), a, on.batch_invariant() ? kInvariantAttention : AttentionKernel::automatic));
+}
 
 bool runs_here() { return device().major >= 8; }
 std::string why_not() {
@@ -122,9 +126,9 @@ const Backend& backend() {
       pack_linear,
       scratch_bytes,
       fuses_norm,
-      entry<LinearArgs, automatic_linear>,
+      queue_linear,
       entry<LayerNormArgs, layer_norm>,
-      entry<AttentionArgs, automatic_attention>,
+      queue_attention,
       entry<PatchifyArgs, patchify>,
       entry<GatherArgs, gather>,
       entry<ScatterArgs, scatter>,

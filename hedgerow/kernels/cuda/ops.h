@@ -23,6 +23,8 @@ enum class AttentionKernel : uint8_t {
 
 cudaError_t attention(cudaStream_t stream, const AttentionArgs& args,
                       AttentionKernel kernel = AttentionKernel::automatic);
+// The one that serves any lengths: with it a row's bits do not depend on its batch.
+constexpr AttentionKernel kInvariantAttention = AttentionKernel::two_groups;
 
 // How a product is cut up; `automatic` chooses by rows and shape. small: few rows, all of k in flight (linear_small.cuh);
 // split_*: a cluster of `split` blocks (1, 2, 4 or 8) shares a tile, each with its part of k; staged_192: 128 x 192 outputs
@@ -48,6 +50,8 @@ struct LinearPlan {
   int rows = 0, groups = 1;  // of a small tile: rows (8, 16, 32, 64, 104 or 128) and groups of 64 outputs
   Share share = Share::none;  // pingpong_N only
 };
+// One that serves any number of rows: with it a row's bits do not depend on its batch.
+constexpr LinearPlan kInvariantLinear{.tile = LinearTile::pingpong_128};
 // The residual may be f32 or the dtype of x; so may `out`. A norm or an index is fused for any shape.
 cudaError_t linear(cudaStream_t stream, const LinearArgs& args, LinearPlan plan = {});
 bool fuses_norm(int rows, int n, int k);
