@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Ops on single rows: normalisation, patches, moving rows, scores. A warp per row wherever a row has more
 // than a few values; rows past the live count are not touched.
+#include <climits>
+
 #include "hedgerow/kernels/cuda/device.cuh"
 #include "hedgerow/kernels/cuda/launch.h"
 #include "hedgerow/kernels/cuda/ops.h"
@@ -141,8 +143,9 @@ __global__ void __launch_bounds__(kWarps * 32)
 template <class In, class Out>
 cudaError_t queue_layer_norm(cudaStream_t stream, const LayerNormArgs& a) {
   const int dim = static_cast<int>(a.x.extents[1]), quads = (dim + 127) / 128;
-  const auto aligned = [](const Tensor& t) {
-    return reinterpret_cast<uintptr_t>(t.data) % 16 == 0 && t.strides[0] * bytes_of(t.dtype) % 16 == 0;
+  const auto aligned = [](const Tensor& t) {  // a vector's stride is one value
+    return reinterpret_cast<uintptr_t>(t.data) % 16 == 0 &&
+           (t.rank == 1 || t.strides[0] * bytes_of(t.dtype) % 16 == 0);
   };
   const auto queue = [&](auto kernel_constant) {
     return launch<decltype(kernel_constant)::value>(
@@ -168,24 +171,51 @@ cudaError_t queue_layer_norm(cudaStream_t stream, const LayerNormArgs& a) {
   return queue(std::integral_constant<decltype(&layer_norm_any<In, Out>), layer_norm_any<In, Out>>{});
 }
 
+// `quads`: four values of a patch's line may be stored at a time; they are read so where a picture's pixels allow it.
 template <class Out>
-__global__ void __launch_bounds__(256)
+__global__ void __launch_bounds__(kWarps * 32)
     patchify_rows(const float* const* images, const int32_t* heights, const int32_t* widths, int patch,
-                  int special, Out* out, int64_t out_row, Rows rows) {
+                  int special, Out* out, int64_t out_row, Rows rows, bool quads) {
+  const int lane = threadIdx.x & 31, row = my_row();
   wait_for_previous();
   let_next_start();
-  const int row = blockIdx.x;
   if (row >= rows.total()) return;
-  const int image = rows.owner(row), place = row - rows.offsets[image] - special, values = 3 * patch * patch;
+  int image = 0;  // the last one that begins at or before the row; 256 offsets are in flight together
+  for (int first = 1; first < rows.batch; first += 256) {
+    int begins[8];
+#pragma unroll
+    for (int u = 0; u < 8; ++u) {
+      const int i = first + u * 32 + lane;
+      begins[u] = i < rows.batch ? rows.offsets[i] : INT_MAX;
+    }
+#pragma unroll
+    for (int u = 0; u < 8; ++u) image += __popc(__ballot_sync(0xffffffffu, begins[u] <= row));
+  }
+  const int place = row - rows.offsets[image] - special, values = 3 * patch * patch;
   Out* const to = out + row * out_row;
   if (place < 0) {
-    for (int i = threadIdx.x; i < values; i += 256) to[i] = from_float<Out>(0.0f);
+    for (int i = lane; i < values; i += 32) to[i] = from_float<Out>(0.0f);
     return;
   }
   const int height = heights[image], width = widths[image], across = width / patch;
   const float* const from =
       images[image] + static_cast<int64_t>(place / across) * patch * width + (place % across) * patch;
-  for (int i = threadIdx.x; i < values; i += 256) {
+  if (quads && reinterpret_cast<uintptr_t>(from) % 16 == 0) {
+    const int per_line = patch / 4;
+#pragma unroll 6
+    for (int i = lane; i < values / 4; i += 32) {
+      const int line = i / per_line, channel = line / patch, y = line - channel * patch;
+      const float4 v = __ldcs(reinterpret_cast<const float4*>(
+          from + (static_cast<int64_t>(channel) * height + y) * width + (i - line * per_line) * 4));
+      if constexpr (std::is_same_v<Out, float>) {
+        reinterpret_cast<float4*>(to)[i] = v;
+      } else {
+        reinterpret_cast<uint2*>(to)[i] = make_uint2(pack2<Out>(v.x, v.y), pack2<Out>(v.z, v.w));
+      }
+    }
+    return;
+  }
+  for (int i = lane; i < values; i += 32) {
     const int x = i % patch, y = i / patch % patch, channel = i / (patch * patch);
     to[i] = from_float<Out>(from[(static_cast<int64_t>(channel) * height + y) * width + x]);
   }
@@ -344,8 +374,10 @@ cudaError_t patchify(cudaStream_t stream, const PatchifyArgs& a) {
   const Rows rows{a.rows.offsets, a.rows.batch};
   return by_type(a.out.dtype, [&](auto out) {
     using Out = decltype(out);
-    return launch<patchify_rows<Out>>(stream, {a.rows.row_capacity, 256}, a.images, a.heights, a.widths,
-                                      a.patch, a.special, a.out.as<Out>(), a.out.strides[0], rows);
+    const bool quads = a.patch % 4 == 0 && reinterpret_cast<uintptr_t>(a.out.data) % 16 == 0 &&
+                       a.out.strides[0] * bytes_of(a.out.dtype) % 16 == 0;
+    return launch<patchify_rows<Out>>(stream, warp_per_row(a.rows), a.images, a.heights, a.widths, a.patch, a.special,
+                                      a.out.as<Out>(), a.out.strides[0], rows, quads);
   });
 }
 
