@@ -28,38 +28,12 @@ __device__ __forceinline__ float4 load_early(const float* from) {
   return v;
 }
 
-// Weights of products to come: while rows are few, memory has nothing else to do than to bring them into the second-level
-// cache.
-struct Soon {
-  const char* data[2];
-  int64_t bytes[2];
-  // Thread `i` of `count` asks for its lines.
-  __device__ __forceinline__ void fetch(int64_t i, int64_t count) const {
-    constexpr int kLine = 128;
-#pragma unroll
-    for (int k = 0; k < 2; ++k) {
-      for (int64_t at = i * kLine; at < bytes[k]; at += count * kLine)
-        asm volatile("prefetch.global.L2 [%0];" ::"l"(data[k] + at));
-    }
-  }
-};
-Soon soon_of(const LayerNormArgs& a) {
-  Soon soon = {};
-  for (int k = 0; k < 2; ++k) {
-    if (!a.soon[k]) continue;
-    soon.data[k] = a.soon[k]->data.as<const char>();
-    soon.bytes[k] = static_cast<int64_t>(a.soon[k]->data.bytes());
-  }
-  return soon;
-}
-
 // `kQuads` groups of four values per lane; dim a multiple of 4. What does not depend on the kernel before is
 // fetched before the wait, the row without waiting for the row count.
 template <class In, class Out, int kQuads>
 __global__ void __launch_bounds__(kWarps * 32)
     layer_norm_rows(const In* x, int64_t x_row, const int32_t* index, const float* gamma, const float* beta,
-                    float eps, int dim, Out* out, int64_t out_row, const int32_t* rows, int capacity,
-                    const __grid_constant__ Soon soon) {
+                    float eps, int dim, Out* out, int64_t out_row, const int32_t* rows, int capacity) {
   const int lane = threadIdx.x & 31, row = my_row();
   let_next_start();
   float4 g[kQuads], b[kQuads];
@@ -92,7 +66,6 @@ __global__ void __launch_bounds__(kWarps * 32)
     }
     sum += (v[q][0] + v[q][1]) + (v[q][2] + v[q][3]);
   }
-  soon.fetch(row * 32 + lane, capacity * 32);
   const float mean = warp_sum(sum) / dim;
   float squares = 0;
 #pragma unroll
@@ -123,7 +96,7 @@ __global__ void __launch_bounds__(kWarps * 32)
 template <class In, class Out>
 __global__ void __launch_bounds__(kWarps * 32)
     layer_norm_any(const In* x, int64_t x_row, const int32_t* index, const float* gamma, const float* beta,
-                   float eps, int dim, Out* out, int64_t out_row, const int32_t* rows, int, Soon) {
+                   float eps, int dim, Out* out, int64_t out_row, const int32_t* rows, int) {
   const int lane = threadIdx.x & 31, row = my_row();
   wait_for_previous();
   let_next_start();
@@ -151,7 +124,7 @@ cudaError_t queue_layer_norm(cudaStream_t stream, const LayerNormArgs& a) {
     return launch<decltype(kernel_constant)::value>(
         stream, warp_per_row(a.rows), a.x.as<const In>(), a.x.strides[0], a.index.as<const int32_t>(),
         a.gamma.as<const float>(), a.beta.as<const float>(), a.eps, dim, a.out.as<Out>(), a.out.strides[0],
-        live(a.rows), a.rows.row_capacity, soon_of(a));
+        live(a.rows), a.rows.row_capacity);
   };
   if (dim % 4 == 0 && aligned(a.x) && aligned(a.out) && aligned(a.gamma) && aligned(a.beta)) {
     if (quads <= 2)
