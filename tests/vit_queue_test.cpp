@@ -113,6 +113,67 @@ INSTANTIATE_TEST_SUITE_P(Distilled, Queued,
                                           testing::Values(",distilled=1")),
                          name_of_case);
 
+// What a plan follows from is remembered between batches; a change of any of it must be seen.
+TEST(Queue, sees_a_plan_change_under_the_same_pictures) {
+  const auto weights = pack_vit(random_vit(kShape), find_backend(), Dtype::f32);
+  const VitLimits limits{.max_batch = 5, .max_tokens = 51};
+  VitState state(weights, limits, 1);
+  Context on(find_backend(), 1);
+  VitQueue queue(weights, limits, on);
+  Batch batch(1);
+  VitRun run;
+  run.prune.method = PruneMethod::paper_l2;
+  run.prune.per_image = batch.budgets;
+  const auto check = [&] {
+    queue.submit(batch.images.data(), 5, run);
+    expect_equal(forward(state, batch.images.data(), 5, run), queue.collect());
+  };
+  check();
+  check();
+  run.prune.per_image[3].keep = 0.4;
+  check();
+  run.prune.after = 6;
+  check();
+  run.prune.per_image[0].keep_max = 1.0;
+  check();
+  run.prune.seed = 9;
+  check();
+  batch.images[0].content_hash = 77;
+  check();
+  run.prune.per_image.clear();
+  check();
+  run.prune.rule = KeepRule::mass;
+  run.prune.budget.mass = 0.3;
+  check();
+  run.prune.method = PruneMethod::none;
+  check();
+}
+
+TEST(FoldNorm, a_division_is_what_stays_of_a_norm) {
+  constexpr size_t kDim = 48, kOut = 5;
+  const Rng rng{3, 1};
+  std::vector<float> w(kOut * kDim), bias(kOut), gamma(kDim), beta(kDim), x(kDim);
+  for (size_t i = 0; i < w.size(); ++i) w[i] = static_cast<float>(rng.normal(i));
+  for (size_t i = 0; i < kOut; ++i) bias[i] = static_cast<float>(rng.normal(1000 + i));
+  for (size_t i = 0; i < kDim; ++i) {
+    gamma[i] = static_cast<float>(1 + 0.3 * rng.normal(2000 + i)), beta[i] = static_cast<float>(rng.normal(3000 + i));
+    x[i] = static_cast<float>(2 + 3 * rng.normal(4000 + i));
+  }
+  const FoldedNorm folded = fold_norm(w, bias, gamma, beta), unbiased = fold_norm(w, {}, gamma, beta);
+  double mean = 0, variance = 0;
+  for (float v : x) mean += v / kDim;
+  for (float v : x) variance += (v - mean) * (v - mean) / kDim;
+  for (size_t o = 0; o < kOut; ++o) {
+    double want = bias[o], got = 0;
+    for (size_t c = 0; c < kDim; ++c) {
+      want += ((x[c] - mean) / std::sqrt(variance) * gamma[c] + beta[c]) * w[o * kDim + c];
+      got += x[c] * folded.w[o * kDim + c];
+    }
+    EXPECT_NEAR(want, got / std::sqrt(variance) + folded.bias[o], 1e-5);
+    EXPECT_NEAR(folded.bias[o], unbiased.bias[o] + bias[o], 1e-5);
+  }
+}
+
 TEST(Queue, hands_out_tokens_with_their_patches) {
   const auto weights = pack_vit(random_vit(kShape), find_backend(), Dtype::f32);
   const VitLimits limits{.max_batch = 5, .max_tokens = 51};

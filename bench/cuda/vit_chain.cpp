@@ -5,8 +5,7 @@
 // the device. `last`: the last block computes only the class token's row past its keys and values. JSON lines
 // on standard output.
 // Where it pays, layer norms are part of the products that follow them; `apart`: never. `few`: batch 1 and 8.
-// `unhinted`: no product says which weights are wanted soon.
-//   vit_chain [f16|bf16] [f32|f16|bf16: of the residual stream] [apart] [few] [unhinted]
+//   vit_chain [f16|bf16] [f32|f16|bf16: of the residual stream] [apart] [few]
 #include <cstring>
 #include <string>
 
@@ -50,13 +49,13 @@ struct Model {
 struct Run {
   const Model& m;
   int batch, rows;
-  bool prune, known, last, fuse, hint;
+  bool prune, known, last, fuse;
   std::vector<int> counts;
   Buffer offsets, kept_offsets, single, count, kept, image_table, sizes, pixels, patches, positions, x, x2,
       norm, qkv, query, attended, hidden, score, logits, small;
 
-  Run(const Model& model, int b, bool p, bool k, bool l, bool f, bool h)
-      : m(model), batch(b), rows(b * model.tokens), prune(p), known(k), last(l), fuse(f), hint(h) {
+  Run(const Model& model, int b, bool p, bool k, bool l, bool f)
+      : m(model), batch(b), rows(b * model.tokens), prune(p), known(k), last(l), fuse(f) {
     counts = bench::spread_lengths(batch, (m.tokens - 1) / 2, 0.4, 5);
     std::vector<int32_t> keep(counts.begin(), counts.end()), size(batch, 224);
     offsets = bench::device_offsets(std::vector<int>(batch, m.tokens)),
@@ -109,10 +108,8 @@ struct Run {
       note(layer_norm(s, a));
     };
     auto product = [&](const Buffer& from, const PackedLinear& w, const Buffer& to, Dtype to_dtype,
-                       const Ragged& r, Activation act = Activation::none, const void* residual = nullptr,
-                       const PackedLinear* soon = nullptr) {
+                       const Ragged& r, Activation act = Activation::none, const void* residual = nullptr) {
       LinearArgs a;
-      a.soon = hint ? soon : nullptr;
       a.x = matrix_view(from.as(), m.dtype, r.row_capacity, w.k), a.w = &w, a.act = act, a.rows = r;
       if (residual) a.residual = matrix_view(residual, m.stream, r.row_capacity, w.n);
       a.out = matrix_view(to.as(), to_dtype, r.row_capacity, w.n);
@@ -121,14 +118,13 @@ struct Run {
     // Row i of r is layer-normalised row index[i] (or i) of `from`, times w.
     auto normed_product = [&](const void* from, const Ragged& r, int64_t from_rows, const int32_t* index,
                               const PackedLinear& w, const Buffer& to, Dtype to_dtype,
-                              Activation act = Activation::none, const PackedLinear* soon = nullptr) {
-      if (!fuse || !fuses_norm(r.row_capacity, w.n, w.k)) {
+                              Activation act = Activation::none) {
+      if (!fuse || fuses_norm(r.row_capacity, w.n, w.k, false) == NormFusion::none) {
         normed(from, m.stream, r, from_rows, index);
-        product(norm, w, to, to_dtype, r, act, nullptr, soon);
+        product(norm, w, to, to_dtype, r, act);
         return;
       }
       LinearArgs a;
-      a.soon = hint ? soon : nullptr;
       a.x = matrix_view(from, m.stream, from_rows, d), a.w = &w, a.act = act, a.rows = r;
       if (index) a.index = vector_view(index, Dtype::i32, r.row_capacity);
       a.norm_gamma = vector_view(m.ones.as(), Dtype::f32, d),
@@ -183,15 +179,11 @@ struct Run {
         normed_product(small.as(), one, batch, nullptr, m.head, logits, Dtype::f32);
         break;
       }
-      // Each product names the next but one, so that its weights need not come from memory when they are
-      // wanted.
-      const Block* const next = b + 1 < m.layers ? &m.blocks[b + 1] : nullptr;
-      normed_product(now->as(), r, r.row_capacity, nullptr, w.qkv, qkv, m.dtype, Activation::none, &w.fc1);
+      normed_product(now->as(), r, r.row_capacity, nullptr, w.qkv, qkv, m.dtype);
       attend(qkv.as(), 3 * d, r, qkv.as<char>() + d * 2, 3 * d, r);
-      product(attended, w.proj, *now, m.stream, r, Activation::none, now->as(), &w.fc2);
-      normed_product(now->as(), r, r.row_capacity, nullptr, w.fc1, hidden, m.dtype, Activation::gelu_erf,
-                     next ? &next->qkv : nullptr);
-      product(hidden, w.fc2, *now, m.stream, r, Activation::none, now->as(), next ? &next->proj : nullptr);
+      product(attended, w.proj, *now, m.stream, r, Activation::none, now->as());
+      normed_product(now->as(), r, r.row_capacity, nullptr, w.fc1, hidden, m.dtype, Activation::gelu_erf);
+      product(hidden, w.fc2, *now, m.stream, r, Activation::none, now->as());
       if (b == m.layers - 1)
         normed_product(now->as(), one_each(), r.row_capacity, r.offsets, m.head, logits, Dtype::f32);
     }
@@ -208,11 +200,10 @@ Dtype dtype_named(const char* name) {
 int main(int argc, char** argv) {
   const Dtype dtype = dtype_named(argc > 1 ? argv[1] : "f16"),
               residual = dtype_named(argc > 2 ? argv[2] : "f16");
-  bool fuse = true, few = false, hint = true;
+  bool fuse = true, few = false;
   for (int i = 3; i < argc; ++i) {
     fuse = fuse && std::strcmp(argv[i], "apart") != 0;
     few = few || std::strcmp(argv[i], "few") == 0;
-    hint = hint && std::strcmp(argv[i], "unhinted") != 0;
   }
   if (bench::no_device()) return 77;
   cudaStream_t stream;
@@ -223,7 +214,7 @@ int main(int argc, char** argv) {
       if (few && batch > 8) break;
       for (int variant = 0; variant < 4; ++variant) {
         const bool prune = variant > 0, known = variant != 2, last = variant == 3;
-        const Run run(model, batch, prune, known, last, fuse, hint);
+        const Run run(model, batch, prune, known, last, fuse);
         const bench::GraphTime time = bench::time_graph(
             stream, [&](cudaStream_t s) { return run.queue(s); }, batch > 64 ? 7 : 31);
         std::vector<float> logits(1000);

@@ -148,7 +148,7 @@ void linear(Context& on, const LinearArgs& a) {
     fail(kOp, "w", std::string("weights packed by ") + on.backend().name,
          a.w->owner ? a.w->owner->name : "none");
   need_ragged(kOp, on, "rows", a.rows);
-  if (a.norm_gamma || a.norm_beta || a.index) {
+  if (a.norm_gamma || a.norm_beta || a.index || a.divided) {
     if (!on.backend().fuses_norm) [[unlikely]]
       fail(kOp, "norm", std::string("none and no index on ") + on.backend().name, "one or the other");
     need_if_given(kOp, "index", a.index, kI32, a.rows.row_capacity);
@@ -156,6 +156,8 @@ void linear(Context& on, const LinearArgs& a) {
       need(kOp, "norm_gamma", a.norm_gamma, kF32, a.w->k);
       need(kOp, "norm_beta", a.norm_beta, kF32, a.w->k);
     }
+    if (a.divided && (a.norm_gamma || a.index)) [[unlikely]]
+      fail(kOp, "divided", "no norm_gamma and no index", "one or the other");
   }
   need(kOp, "x", a.x, bit(a.w->dtype) | (a.norm_gamma ? kF32 : 0), a.index ? 0 : a.rows.row_capacity, a.w->k);
   need_if_given(kOp, "residual", a.residual, stream(on), a.rows.row_capacity, a.w->n);

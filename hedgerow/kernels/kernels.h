@@ -79,17 +79,20 @@ inline PackedLinear pack_linear(const Context& on, const float* w, const float* 
 }
 
 enum class Activation : uint8_t { none, gelu_erf, gelu_tanh };
+// How a layer norm and the product after it become one launch.
+enum class NormFusion : uint8_t { none, whole, divided };
 
 // out = act(y w^T + bias) + residual, y[i] = x[j], j = index ? index[i] : i. One fused pass.
 // With norm_gamma: y[i] is x[j] layer-normalised as LayerNormArgs says and rounded to the dtype of w; x may then be f32
-// whatever w is. Only where the backend has fuses_norm; so for index without a norm.
+// whatever w is. Divided: y[i] is x[j] / sqrt(variance + norm_eps), all that is left of a norm where w took in the rest
+// (fold_norm). Both only where the backend has fuses_norm; so for index without a norm.
 struct LinearArgs {
   Tensor x;                          // f [rows, k], dtype of w; [*, k] with index
   Tensor index;                      // optional i32 [rows]: which rows of x
   Tensor norm_gamma, norm_beta;      // optional f32 [k]: like w and its bias never written by an op still queued
+  bool divided = false;              // instead of norm_gamma; without index
   float norm_eps = 1e-6f;
   const PackedLinear* w = nullptr;   // [n, k]
-  const PackedLinear* soon = nullptr;  // optional: what a product a little later multiplies with; changes no result
   Activation act = Activation::none;
   Tensor residual;                   // optional f32 [rows, n]; may be `out` itself
   Tensor out;                        // f [rows, n]
@@ -102,7 +105,6 @@ struct LayerNormArgs {
   Tensor index;        // optional i32 [rows]: which rows of x
   Tensor gamma, beta;  // f32 [dim]
   float eps = 1e-6f;
-  const PackedLinear* soon[2] = {};  // optional: what products a little later multiply with, as in LinearArgs
   Tensor out;          // f [rows, dim]
   Ragged rows;         // rows of out
 };
@@ -352,9 +354,9 @@ struct Backend {
   PackedLinear (*pack_linear)(const float* w, const float* bias, int n, int k, Dtype dtype);
   size_t (*scratch_bytes)(int max_len, int heads, int head_dim);  // per worker, enough for every op
 
-  // Is linear with a norm, for at most so many rows, at least as fast as layer_norm and then linear? Null: linear takes
-  // neither a norm nor an index.
-  bool (*fuses_norm)(int row_capacity, int n, int k);
+  // What is fastest for so many rows: layer_norm and then linear (none), or linear with a norm; divided only where the
+  // norm is folded into w. Null: linear takes neither a norm nor an index.
+  NormFusion (*fuses_norm)(int rows, int n, int k, bool folded);
   void (*linear)(Context&, const LinearArgs&) noexcept;
   void (*layer_norm)(Context&, const LayerNormArgs&) noexcept;
   void (*attention)(Context&, const AttentionArgs&) noexcept;

@@ -61,14 +61,22 @@ double activate(double x, Activation act) {
   return x;
 }
 
+struct Moments {
+  double mean = 0, variance = 0;
+};
+Moments moments(const std::vector<double>& x) {
+  const double dim = static_cast<double>(x.size());
+  Moments m;
+  for (double v : x) m.mean += v / dim;
+  for (double v : x) m.variance += (v - m.mean) * (v - m.mean) / dim;
+  return m;
+}
+
 // Layer norm of one row, in place.
 void normalise(std::vector<double>& x, const Tensor& gamma, const Tensor& beta, float eps) {
-  const double dim = static_cast<double>(x.size());
-  double mean = 0, variance = 0;
-  for (double v : x) mean += v / dim;
-  for (double v : x) variance += (v - mean) * (v - mean) / dim;
+  const Moments m = moments(x);
   for (size_t c = 0; c < x.size(); ++c)
-    x[c] = (x[c] - mean) / std::sqrt(variance + eps) * value(gamma, c) + value(beta, c);
+    x[c] = (x[c] - m.mean) / std::sqrt(m.variance + eps) * value(gamma, c) + value(beta, c);
 }
 
 // To the nearest value that `to` holds (f16 without its overflow).
@@ -99,6 +107,10 @@ std::vector<double> linear(const LinearArgs& a, const float* w, const float* bia
     if (a.norm_gamma) {
       normalise(x, a.norm_gamma, a.norm_beta, a.norm_eps);
       for (double& v : x) v = rounded(v, a.w->dtype);
+    }
+    if (a.divided) {
+      const double deviation = std::sqrt(moments(x).variance + a.norm_eps);
+      for (double& v : x) v /= deviation;
     }
     for (int o = 0; o < n; ++o) {
       double sum = bias ? bias[o] : 0;

@@ -179,4 +179,26 @@ BatchPlan plan_batch(const VitConfig& c, const VitRun& run, const std::vector<in
   return plan;
 }
 
+bool PlanMemory::update(const VitConfig& config, const VitRun& run, const std::vector<int>& patches,
+                        const std::vector<uint64_t>& content) {
+  const Prune &p = run.prune, &was = prune_;
+  if (!patches_.empty() && p.method == was.method && p.rule == was.rule && p.budget == was.budget &&
+      p.per_image == was.per_image && p.after == was.after && p.rates == was.rates && p.seed == was.seed &&
+      p.imposed == was.imposed && patches == patches_ && content == content_)
+    return false;
+  patches_.clear();  // remembers nothing if the plan throws
+  plan_ = plan_batch(config, run, patches, content);
+  prune_ = {.method = p.method,
+            .rule = p.rule,
+            .budget = p.budget,
+            .per_image = p.per_image,
+            .after = p.after,
+            .rates = p.rates,
+            .seed = p.seed,
+            .imposed = p.imposed};
+  content_ = content;
+  patches_ = patches;
+  return true;
+}
+
 }  // namespace hedgerow

@@ -32,6 +32,21 @@ struct BatchPlan {
 BatchPlan plan_batch(const VitConfig& config, const VitRun& run, const std::vector<int>& patches,
                      const std::vector<uint64_t>& content);
 
+// The plan of the last batch, made anew only where something that it follows from has changed.
+class PlanMemory {
+ public:
+  // True where `plan` is another than before.
+  bool update(const VitConfig& config, const VitRun& run, const std::vector<int>& patches,
+              const std::vector<uint64_t>& content);
+  const BatchPlan& plan() const { return plan_; }
+
+ private:
+  Prune prune_;  // without callbacks
+  std::vector<int> patches_;
+  std::vector<uint64_t> content_;
+  BatchPlan plan_;
+};
+
 // Shared with PruneSteps: throws Error unless the method, its budgets and lists fit the model and the batch.
 void check_prune(const VitConfig& config, bool has_predictors, const Prune& prune, Layout layout, int batch);
 const PruneBudget& budget_of(const Prune& prune, int image);

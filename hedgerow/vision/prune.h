@@ -48,6 +48,8 @@ struct PruneBudget {
   double mass = 0.9;     // KeepRule::mass
   int floor = 0;         // keep at least this many patches
   int merge = 13;        // ToMe's r
+
+  bool operator==(const PruneBudget&) const = default;
 };
 
 // Scores for PruneMethod::custom: fill `scores` [rows] for one image given its token rows [rows, dim]

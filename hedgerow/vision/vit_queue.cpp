@@ -156,18 +156,20 @@ void VitQueue::upload_plan() {
     const char* from = reinterpret_cast<const char*>(values.data());
     packed.insert(packed.end(), from, from + values.size() * sizeof(T));
   };
-  put(plan_masses_, batch_plan_.masses);
-  put(plan_counts_, batch_plan_.counts);
-  put(plan_merges_, batch_plan_.merges);
-  put(plan_thresholds_, batch_plan_.thresholds);
-  put(plan_floors_, batch_plan_.floors);
-  put(plan_samples_, batch_plan_.samples);
-  if (plan_there_ == bytes && std::memcmp(host_plan_.as(), packed.data(), bytes) == 0) return;
+  put(plan_masses_, plan().masses);
+  put(plan_counts_, plan().counts);
+  put(plan_merges_, plan().merges);
+  put(plan_thresholds_, plan().thresholds);
+  put(plan_floors_, plan().floors);
+  put(plan_samples_, plan().samples);
+  plan_sent_ = plan_there_ == bytes && std::memcmp(host_plan_.as(), packed.data(), bytes) == 0;
+  if (plan_sent_) return;
   // The copy of an earlier batch's plan may still be reading this memory.
   if (const DeviceCalls* device = on_.backend().device; device && waiting_) device->wait(on_);
   std::memcpy(host_plan_.as(), packed.data(), bytes);
   copy_in(plan_.as(), host_plan_.as(), bytes);
   plan_there_ = bytes;
+  plan_sent_ = true;
 }
 
 // Runs of one kind queue the same ops: what differs between them lies in the arrays that upload_plan fills.
@@ -175,7 +177,7 @@ std::string VitQueue::kind_of(const VitRun& run, int batch) const {
   const Prune& p = run.prune;
   return fmt::format("{} {} {} {} {} {} {} {} {} {} {}", batch, static_cast<int>(p.method), static_cast<int>(p.rule), p.after,
                      static_cast<int>(run.layout), static_cast<int>(run.output), run.whole_last_block, run.batch_invariant,
-                     batch_plan_.cuts, p.imposed.empty(), p.method == PruneMethod::paper_dynamicvit ? p.seed : 0);
+                     plan().cuts, p.imposed.empty(), p.method == PruneMethod::paper_dynamicvit ? p.seed : 0);
 }
 
 // Bounds are rounded up, so that a little more does not mean recording anew.
@@ -185,15 +187,15 @@ void VitQueue::fit_bounds() {
   Recorded& k = *kind_;
   bool fits = !k.longest.empty();
   for (size_t b = 0; fits && b < k.longest.size(); ++b)
-    fits = batch_plan_.longest[b] <= k.longest[b] && batch_plan_.most_rows[b] <= k.most_rows[b];
+    fits = plan().longest[b] <= k.longest[b] && plan().most_rows[b] <= k.most_rows[b];
   if (fits) return;
-  k.longest.resize(batch_plan_.longest.size(), 0);
-  k.most_rows.resize(batch_plan_.longest.size(), 0);
-  k.likely_rows = batch_plan_.likely_rows;
+  k.longest.resize(plan().longest.size(), 0);
+  k.most_rows.resize(plan().longest.size(), 0);
+  k.likely_rows = plan().likely_rows;
   const int row_step = std::max(kLengthStep, capacity_ / kRowSteps);
   for (size_t b = 0; b < k.longest.size(); ++b) {
-    k.longest[b] = std::min(max_len_, std::max(k.longest[b], up(batch_plan_.longest[b], kLengthStep)));
-    k.most_rows[b] = std::min(batch_ * k.longest[b], std::max(k.most_rows[b], up(batch_plan_.most_rows[b], row_step)));
+    k.longest[b] = std::min(max_len_, std::max(k.longest[b], up(plan().longest[b], kLengthStep)));
+    k.most_rows[b] = std::min(batch_ * k.longest[b], std::max(k.most_rows[b], up(plan().most_rows[b], row_step)));
   }
   if (waiting_ && k.graph) on_.backend().device->wait(on_);  // replays of what goes now
   k.graph.reset();
@@ -212,12 +214,12 @@ void VitQueue::submit(const VitImage* images, int batch, const VitRun& run) {
     widths.push_back(image.width);
     patches_.push_back(image.height / c.patch * (image.width / c.patch));
     const PruneBudget& budget = budget_of(p, i);
-    const bool draws = budget.keep_max > budget.keep && !image.content_hash;
-    if (draws && image.on_device)
+    const bool draws = budget.keep_max > budget.keep;
+    if (draws && !image.content_hash && image.on_device)
       throw Error(fmt::format("vit: picture {}: a range of keep rates for pixels on the device needs a content_hash", i));
-    content_.push_back(draws ? hash_pixels(image) : image.content_hash);
+    content_.push_back(!draws ? 0 : image.content_hash ? image.content_hash : hash_pixels(image));
   }
-  batch_plan_ = plan_batch(c, run, patches_, content_);
+  if (plan_memory_.update(c, run, patches_, content_)) plan_sent_ = false;
   reserve_for(run, images, batch);
 
   const bool reshaped = batch != batch_ || heights != heights_now_ || widths != widths_now_;
@@ -228,7 +230,7 @@ void VitQueue::submit(const VitImage* images, int batch, const VitRun& run) {
   results_offsets_ = results_.as<int32_t>() + static_cast<int64_t>(batch) * c.classes;
   if (reshaped) place_shapes();
   upload_pixels(images);
-  upload_plan();
+  if (!plan_sent_) upload_plan();
 
   kind_ = &kinds_[kind_of(run, batch)];
   fit_bounds();
@@ -294,7 +296,7 @@ void VitQueue::read_results() {
     double macs = static_cast<double>(patches_[i]) * 3 * c.patch * c.patch * c.dim;
     for (const Term& t : kind_->terms) {
       const double rows = t.kind == Term::diffrate_pairs ? 0 : length(t.slot, i);
-      const int32_t* counts = batch_plan_.counts_at(t.other) + i;
+      const int32_t* counts = plan().counts_at(t.other) + i;
       switch (t.kind) {
         case Term::per_row:
           macs += t.factor * rows;
@@ -306,7 +308,7 @@ void VitQueue::read_results() {
           if (*counts > 0) macs += t.factor * rows * rows;
           break;
         case Term::diffrate_pairs: {
-          const double left = batch_plan_.merges_at(t.other)[i];
+          const double left = plan().merges_at(t.other)[i];
           macs += t.factor * (*counts - left) * left;
         }
       }

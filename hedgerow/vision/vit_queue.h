@@ -75,19 +75,14 @@ class VitQueue {
   void read_out(bool special_only);
   void norm(const NormWeights& w, const Tensor& x, const Tensor& out, const Ragged& rows, const Tensor& index = {},
             float eps = 0);
-  // Products that come after the one at hand: their weights may be fetched while rows are few.
-  struct Ahead {
-    const PackedLinear *next, *after;
-  };
-  Ahead ahead_of_qkv(int block) const;
-  Ahead ahead_of_fc1(int block) const;
   // out = act(norm(x) w^T + bias), in one launch where the backend says that it pays; `normed` holds the rows in between.
   void norm_linear(const NormWeights& n, const Tensor& x, const PackedLinear& w, const Tensor& normed, const Tensor& out,
-                   const Ragged& rows, Activation act = Activation::none, const Tensor& index = {}, Ahead ahead = {nullptr, nullptr});
+                   const Ragged& rows, Activation act = Activation::none, const Tensor& index = {});
   // The projections in wide_, `width` values a row: keys from column `keys` on, values behind them.
   AttentionArgs attention_args(const Tensor& q, const Ragged& q_rows, int keys, int width);
   void attend_with(const AttentionArgs& args);
   Tensor lead_rows_index();
+  void add(Term t);
   void count(int slot, double per_row);
   void count_pairs(int q_slot, int kv_slot, double factor);
 
@@ -113,6 +108,7 @@ class VitQueue {
   bool sized() const { return merges_rows(run_->prune.method); }
   bool follows_patches() const { return run_->output == Output::tokens; }
 
+  const BatchPlan& plan() const { return plan_memory_.plan(); }
   const VitConfig& config() const { return weights_->config; }
   int special() const { return weights_->config.special(); }
   Dtype dtype() const { return weights_->dtype; }
@@ -162,6 +158,7 @@ class VitQueue {
   float* plan_thresholds_ = nullptr;
   double* plan_masses_ = nullptr;
   std::vector<char> packed_plan_;
+  bool plan_sent_ = false;  // plan() is what the pointers above lead to
   size_t plan_there_ = 0;  // bytes of the plan that is on the device, as in host_plan_
 
   // The batch at hand.
@@ -172,7 +169,7 @@ class VitQueue {
   std::vector<int> patches_, heights_now_, widths_now_;
   std::vector<const float*> pixels_now_;
   std::vector<uint64_t> content_;
-  BatchPlan batch_plan_;
+  PlanMemory plan_memory_;
   Rows now_;
   Recorded* kind_ = nullptr;
   std::map<std::string, Recorded> kinds_;

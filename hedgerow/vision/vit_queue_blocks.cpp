@@ -14,10 +14,17 @@ Ragged VitQueue::leading() const {
   return {lead_offsets_.as<int32_t>(), batch_, batch_ * special(), special()};
 }
 
-void VitQueue::count(int slot, double per_row) { kind_->terms.push_back({Term::per_row, slot, 0, per_row}); }
-void VitQueue::count_pairs(int q_slot, int kv_slot, double factor) {
-  kind_->terms.push_back({Term::per_pair, q_slot, kv_slot, factor});
+// Ops over the same rows add up here, so that a picture's sum has few terms however deep the model is.
+void VitQueue::add(Term t) {
+  for (Term& same : kind_->terms) {
+    if (same.kind != t.kind || same.slot != t.slot || same.other != t.other) continue;
+    same.factor += t.factor;
+    return;
+  }
+  kind_->terms.push_back(t);
 }
+void VitQueue::count(int slot, double per_row) { add({Term::per_row, slot, 0, per_row}); }
+void VitQueue::count_pairs(int q_slot, int kv_slot, double factor) { add({Term::per_pair, q_slot, kv_slot, factor}); }
 
 void VitQueue::norm(const NormWeights& w, const Tensor& x, const Tensor& out, const Ragged& rows, const Tensor& index,
                     float eps) {
@@ -30,45 +37,29 @@ void VitQueue::norm(const NormWeights& w, const Tensor& x, const Tensor& out, co
                    .rows = rows});
 }
 
-// Few rows read weights from memory in little time each; many rows do not wait for them.
-constexpr int kFewRows = 2048;
-
-VitQueue::Ahead VitQueue::ahead_of_qkv(int block) const {
-  if (rows().expected_rows() > kFewRows) return {};
-  const VitBlockWeights& w = weights_->blocks[static_cast<size_t>(block)];
-  return {&w.proj, &w.fc1};
-}
-
-VitQueue::Ahead VitQueue::ahead_of_fc1(int block) const {
-  if (rows().expected_rows() > kFewRows) return {};
-  const size_t b = static_cast<size_t>(block);
-  const bool last = b + 1 == weights_->blocks.size();
-  const VitBlockWeights& next = weights_->blocks[last ? b : b + 1];
-  return {&weights_->blocks[b].fc2, last ? nullptr : next.qkv.n > 0 ? &next.qkv : &next.kv};
-}
-
 void VitQueue::norm_linear(const NormWeights& n, const Tensor& x, const PackedLinear& w, const Tensor& normed,
-                           const Tensor& out, const Ragged& rows, Activation act, const Tensor& index, Ahead ahead) {
+                           const Tensor& out, const Ragged& rows, Activation act, const Tensor& index) {
   const auto fuses = on_.backend().fuses_norm;
-  if (fuses && !on_.batch_invariant() && w.dtype != Dtype::f32 && fuses(rows.expected_rows(), w.n, w.k)) {
-    linear(on_, {.x = x,
-                 .index = index,
-                 .norm_gamma = vector_of(n.gamma),
-                 .norm_beta = vector_of(n.beta),
-                 .norm_eps = config().norm_eps,
-                 .w = &w,
-                 .soon = ahead.after,
-                 .act = act,
-                 .out = out,
-                 .rows = rows});
-    return;
+  const bool folded = weights_->folded && &n != &weights_->norm && !index;
+  NormFusion how = NormFusion::none;
+  if (fuses && !on_.batch_invariant() && w.dtype != Dtype::f32) how = fuses(rows.expected_rows(), w.n, w.k, folded);
+  if (how != NormFusion::none) {
+    LinearArgs fused{.x = x,
+                     .index = index,
+                     .divided = how == NormFusion::divided,
+                     .norm_eps = config().norm_eps,
+                     .w = &w,
+                     .act = act,
+                     .out = out,
+                     .rows = rows};
+    if (how == NormFusion::whole) fused.norm_gamma = vector_of(n.gamma), fused.norm_beta = vector_of(n.beta);
+    return linear(on_, fused);
   }
   layer_norm(on_, {.x = x,
                    .index = index,
                    .gamma = vector_of(n.gamma),
                    .beta = vector_of(n.beta),
                    .eps = config().norm_eps,
-                   .soon = {ahead.next, ahead.after},
                    .out = normed,
                    .rows = rows});
   linear(on_, {.x = normed, .w = &w, .act = act, .out = out, .rows = rows});
@@ -134,7 +125,7 @@ void VitQueue::attend(int block) {
   const Tensor h = act(narrow_[0], c.dim);
   const Ragged all = rows();
   if (w.qkv.n > 0) {
-    norm_linear(w.norm1, x(), w.qkv, h, act(wide_, 3 * c.dim), all, Activation::none, {}, ahead_of_qkv(block));
+    norm_linear(w.norm1, x(), w.qkv, h, act(wide_, 3 * c.dim), all);
   } else {  // the last block keeps q apart from k and v
     norm(w.norm1, x(), h, all);
     linear(on_, {.x = h, .w = &w.q, .out = act(wide_, c.dim, 0, 3 * c.dim), .rows = all});
@@ -160,7 +151,7 @@ void VitQueue::attend(int block) {
     first.q_rows = {one_each_.as<int32_t>(), batch_, batch_, 1};
     first.out = heads_view(small_narrow_[1].as(), dtype(), batch_, c.heads, c.head_dim());
     attention(on_, first);
-    kind_->terms.push_back({Term::per_row, now_.slot, 0, 2.0 * c.dim});
+    count(now_.slot, 2.0 * c.dim);
     const int from = now_.slot;
     choose_queries(block, v);
     args.first_row = {};
@@ -194,7 +185,7 @@ void VitQueue::attend_for_readout(int block) {
   const double d2 = static_cast<double>(c.dim) * c.dim;
   const int64_t lead = static_cast<int64_t>(batch_) * special();
   const Tensor h = act(narrow_[0], c.dim);
-  norm_linear(w.norm1, x(), w.kv, h, act(wide_, 2 * c.dim), rows(), Activation::none, {}, ahead_of_qkv(block));
+  norm_linear(w.norm1, x(), w.kv, h, act(wide_, 2 * c.dim), rows());
   count(now_.slot, 2 * d2);
 
   const Ragged asking = leading();
@@ -220,7 +211,7 @@ void VitQueue::feed_forward(int block, const Tensor& x, const Ragged& rows, int 
   const auto view = [&](const Buffer& b, int cols) { return matrix_view(b.as(), dtype(), rows.row_capacity, cols); };
   const Tensor h = view(few ? small_narrow_[1] : narrow_[0], c.dim),
                inside = view(few ? small_wide_ : wide_, c.hidden_dim);
-  norm_linear(w.norm2, x, w.fc1, h, inside, rows, c.activation, {}, ahead_of_fc1(block));
+  norm_linear(w.norm2, x, w.fc1, h, inside, rows, c.activation);
   linear(on_, {.x = inside, .w = &w.fc2, .residual = x, .out = x, .rows = rows});
   count(slot, 2.0 * c.dim * c.hidden_dim);
 }

@@ -196,7 +196,7 @@ void VitQueue::score_paper_gate() {
 }
 
 void VitQueue::merge_tome(int block, const Tensor& k) {
-  if (!(batch_plan_.cuts >> block & 1)) return;
+  if (!(plan().cuts >> block & 1)) return;
   const Ragged all = rows();
   const int head_dim = config().head_dim();
   const Tensor role = column(role_, Dtype::u8), merging = column(survivors_, Dtype::u8),
@@ -205,7 +205,7 @@ void VitQueue::merge_tome(int block, const Tensor& k) {
   const Tensor unit = matrix_view(unit_.as(), Dtype::f32, capacity_, head_dim);
   unit_row(on_, {.x = k, .out = unit, .rows = all});
   match(on_, {.unit = unit, .role = role, .rows = all, .best = best, .similarity = similarity});
-  kind_->terms.push_back({Term::tome_pairs, now_.slot, block, 0.25 * head_dim});
+  add({Term::tome_pairs, now_.slot, block, 0.25 * head_dim});
   // The sources that merge: the r most similar.
   const int unused = new_slot();
   SelectArgs how = select_args(unused);
@@ -227,7 +227,7 @@ void VitQueue::merge_tome(int block, const Tensor& k) {
 }
 
 void VitQueue::merge_diffrate(int block) {
-  if (!(batch_plan_.cuts >> block & 1)) return refresh_key_bias();
+  if (!(plan().cuts >> block & 1)) return refresh_key_bias();
   const Ragged all = rows();
   const Tensor role = column(role_, Dtype::u8), survivors = column(survivors_, Dtype::u8),
                best = column(best_, Dtype::i32), similarity = column(similarity_, Dtype::f32);
@@ -245,7 +245,7 @@ void VitQueue::merge_diffrate(int block) {
   const Tensor unit = matrix_view(unit_.as(), Dtype::f32, capacity_, config().dim);
   unit_row(on_, {.x = x(), .out = unit, .rows = all});
   match(on_, {.unit = unit, .role = role, .rows = all, .best = best, .similarity = similarity});
-  kind_->terms.push_back({Term::diffrate_pairs, 0, block, static_cast<double>(config().dim)});
+  add({Term::diffrate_pairs, 0, block, static_cast<double>(config().dim)});
   apply_merge(MergeRule::plain_mean, best, block);
 }
 

@@ -102,6 +102,7 @@ std::shared_ptr<const VitWeights> pack_vit(const VitParameters& p, const Backend
   w->backend = &backend;
   w->dtype = dtype;
   w->stream = dtype == Dtype::f16 ? Dtype::f16 : Dtype::f32;
+  w->folded = backend.fuses_norm && w->stream == dtype;
   w->patch = pack(p.patch_weight, {}, c.dim, 3 * c.patch * c.patch, "patch_embed");
   w->embedding.config = c;
   w->embedding.cls_token = p.cls_token;
@@ -113,16 +114,28 @@ std::shared_ptr<const VitWeights> pack_vit(const VitParameters& p, const Backend
     for (const auto* v : {&b.norm1_weight, &b.norm1_bias, &b.norm2_weight, &b.norm2_bias})
       check_size(*v, c.dim, "block norm");
     VitBlockWeights block;
-    block.norm1 = norm_on(backend, b.norm1_weight, b.norm1_bias);
-    block.norm2 = norm_on(backend, b.norm2_weight, b.norm2_bias);
-    if (i + 1 < c.layers) {
-      block.qkv = pack(b.qkv_weight, b.qkv_bias, 3 * c.dim, c.dim, "qkv");
+    FoldedNorm qkv, fc1;
+    if (w->folded) {
+      check_size(b.qkv_weight, int64_t{3} * c.dim * c.dim, "qkv");
+      check_size(b.fc1_weight, static_cast<int64_t>(c.hidden_dim) * c.dim, "fc1");
+      qkv = fold_norm(b.qkv_weight, b.qkv_bias, b.norm1_weight, b.norm1_bias);
+      fc1 = fold_norm(b.fc1_weight, b.fc1_bias, b.norm2_weight, b.norm2_bias);
+      const std::vector<float> ones(static_cast<size_t>(c.dim), 1.0f), zeros(static_cast<size_t>(c.dim), 0.0f);
+      block.norm1 = norm_on(backend, ones, zeros);
+      block.norm2 = norm_on(backend, ones, zeros);
     } else {
-      block.q = pack(b.qkv_weight, b.qkv_bias, c.dim, c.dim, "qkv");
-      block.kv = pack(b.qkv_weight, b.qkv_bias, 2 * c.dim, c.dim, "qkv", c.dim);
+      qkv = {b.qkv_weight, b.qkv_bias}, fc1 = {b.fc1_weight, b.fc1_bias};
+      block.norm1 = norm_on(backend, b.norm1_weight, b.norm1_bias);
+      block.norm2 = norm_on(backend, b.norm2_weight, b.norm2_bias);
+    }
+    if (i + 1 < c.layers) {
+      block.qkv = pack(qkv.w, qkv.bias, 3 * c.dim, c.dim, "qkv");
+    } else {
+      block.q = pack(qkv.w, qkv.bias, c.dim, c.dim, "qkv");
+      block.kv = pack(qkv.w, qkv.bias, 2 * c.dim, c.dim, "qkv", c.dim);
     }
     block.proj = pack(b.proj_weight, b.proj_bias, c.dim, c.dim, "proj");
-    block.fc1 = pack(b.fc1_weight, b.fc1_bias, c.hidden_dim, c.dim, "fc1");
+    block.fc1 = pack(fc1.w, fc1.bias, c.hidden_dim, c.dim, "fc1");
     block.fc2 = pack(b.fc2_weight, b.fc2_bias, c.dim, c.hidden_dim, "fc2");
     w->blocks.push_back(std::move(block));
   }
@@ -135,6 +148,25 @@ std::shared_ptr<const VitWeights> pack_vit(const VitParameters& p, const Backend
 
 NormWeights norm_on(const Backend& on, const std::vector<float>& gamma, const std::vector<float>& beta) {
   return {copy_on(on, gamma.data(), gamma.size() * 4), copy_on(on, beta.data(), beta.size() * 4)};
+}
+
+FoldedNorm fold_norm(const std::vector<float>& w, const std::vector<float>& bias, const std::vector<float>& gamma,
+                     const std::vector<float>& beta) {
+  const size_t k = gamma.size(), n = w.size() / k;
+  FoldedNorm f;
+  f.w.resize(w.size()), f.bias.resize(n);
+  for (size_t o = 0; o < n; ++o) {
+    double sum = 0, shift = bias.empty() ? 0 : bias[o];
+    for (size_t c = 0; c < k; ++c) {
+      const double v = static_cast<double>(w[o * k + c]);
+      sum += v * gamma[c], shift += v * beta[c];
+    }
+    const double mean = sum / static_cast<double>(k);
+    for (size_t c = 0; c < k; ++c)
+      f.w[o * k + c] = static_cast<float>(static_cast<double>(w[o * k + c]) * gamma[c] - mean);
+    f.bias[o] = static_cast<float>(shift);
+  }
+  return f;
 }
 
 const VitConfig& config_of(const VitWeights& weights) { return weights.config; }

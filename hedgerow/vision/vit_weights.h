@@ -19,8 +19,16 @@ inline Tensor vector_of(const Buffer& b) {
   return vector_view(b.as(), Dtype::f32, static_cast<int64_t>(b.bytes() / sizeof(float)));
 }
 
+// A layer norm as part of the product after it: norm(x) w^T + bias = x (gamma w)^T / deviation(x) + (bias + w beta), where
+// the rows of gamma w are made to sum to zero, so that they take off a row's mean themselves. A division is what stays.
+struct FoldedNorm {
+  std::vector<float> w, bias;
+};
+FoldedNorm fold_norm(const std::vector<float>& w, const std::vector<float>& bias, const std::vector<float>& gamma,
+                     const std::vector<float>& beta);
+
 struct VitBlockWeights {
-  NormWeights norm1, norm2;
+  NormWeights norm1, norm2;  // folded: of ones and zeros
   PackedLinear qkv;    // [3 dim, dim]; every block but the last
   PackedLinear q, kv;  // [dim, dim], [2 dim, dim]; last block only: its queries are the read-out rows alone
   PackedLinear proj;   // [dim, dim]
@@ -39,6 +47,7 @@ struct VitWeights {
   const Backend* backend = nullptr;
   Dtype dtype = Dtype::f32;   // of matrices and of the activations that meet them
   Dtype stream = Dtype::f32;  // of the residual stream: f16 where all is f16, else f32
+  bool folded = false;        // norm1 and norm2 are folded into qkv (q, kv) and fc1
   PackedLinear patch;        // [dim, 3 patch^2]; its bias lies in the position rows
   std::vector<VitBlockWeights> blocks;
   NormWeights norm;

@@ -6,7 +6,7 @@
 namespace hedgerow::cuda::test {
 namespace {
 
-enum class From { rows, index, norm, norm_index };
+enum class From { rows, index, norm, norm_index, divided };
 
 struct Case {
   Dtype dtype, out_dtype, residual_dtype;
@@ -48,7 +48,8 @@ void run(const Case& c, const std::string& title) {
   Twin out(c.out_dtype, static_cast<size_t>(rows.capacity()) * c.n);
   Twin residual(c.residual_dtype, static_cast<size_t>(rows.capacity()) * c.n);
   x.random(1), gamma.random(5), beta.random(6);
-  for (size_t i = 0; normed && i < x.count; ++i) x.set(i, static_cast<float>(3 * x.get(i) + 1));
+  const bool divided = c.from == From::divided;
+  for (size_t i = 0; (normed || divided) && i < x.count; ++i) x.set(i, static_cast<float>(3 * x.get(i) + 1));
   for (int i = 0; i < rows.capacity(); ++i)  // past the live rows it may say anything
     index.set(i, i < c.rows ? static_cast<float>((i * 7) % c.rows) : i % 2 ? -5.0f : 1e9f);
   index.push();
@@ -70,7 +71,7 @@ void run(const Case& c, const std::string& title) {
       a.norm_gamma = vector_view(gamma.at(on), Dtype::f32, c.k);
       a.norm_beta = vector_view(beta.at(on), Dtype::f32, c.k);
     }
-    a.w = &packed, a.act = c.act;
+    a.w = &packed, a.act = c.act, a.divided = divided;
     if (c.residual) a.residual = matrix_view(residual.at(on), c.residual_dtype, rows.capacity(), c.n);
     a.out = matrix_view(out.at(on), c.out_dtype, rows.capacity(), c.n);
     a.rows = rows.view(on);
@@ -173,6 +174,15 @@ void small_tiles() {
                variant == 2 ? From::norm_index : From::norm,
                variant == 1 ? Dtype::f32 : dtype};
         run(n, title(n));
+      }
+    }
+    std::vector<LinearPlan> divided = {{}, {LinearTile::small, 1, 64, 2}, {LinearTile::small, 1, 104, 1}};
+    for (int rows : {8, 16, 32, 64}) divided.push_back({LinearTile::small, 1, rows, 1});
+    for (const auto& s : norms) {
+      for (int variant = 0; variant < 2; ++variant, ++turn) {
+        Case d{dtype,   turn % 4 ? dtype : Dtype::f32,       dtype,         s.n,          s.k, s.rows, turn % 2 ? 150 : 3,
+               divided, static_cast<Activation>(turn % 3), variant == 1, From::divided};
+        run(d, title(d));
       }
     }
   }

@@ -136,11 +136,24 @@ cudaError_t choose_warps(cudaStream_t stream, const AttentionArgs& a, const Atte
   return queue_mma<T, D, 4, BIAS>(stream, a, p);
 }
 
-// Maps of q, k and v for boxes of so many rows; false where one can't be.
+// Is b what follows a in the same rows?
+bool beside(const Tensor& a, const Tensor& b) {
+  return a.strides[1] == 64 && b.data == static_cast<const char*>(a.data) + a.extents[1] * 64 * bytes_of(a.dtype) &&
+         b.strides[0] == a.strides[0] && b.strides[1] == 64 && b.extents[0] == a.extents[0];
+}
+// Maps of q, k and v for boxes of so many rows; false where one can't be. To encode one costs the host as much as a
+// small launch's arguments: tensors side by side share theirs, and differ by the first head.
 struct Maps {
   CUtensorMap q, k, v;
-  bool make(const AttentionArgs& a, int rows) {
-    return heads_map(q, a.q, rows) && heads_map(k, a.kv.k, rows) && heads_map(v, a.kv.v, rows);
+  bool make(const AttentionArgs& a, AttentionParams& p, int rows) {
+    const int64_t heads = a.q.extents[1];
+    const bool kv = beside(a.kv.k, a.kv.v), all = kv && beside(a.q, a.kv.k);
+    p.k_first = all ? p.heads : 0, p.v_first = (all ? 2 : kv ? 1 : 0) * p.heads;
+    if (!heads_map(q, a.q, all ? 3 * heads : heads, rows)) return false;
+    if (all) return k = v = q, true;
+    if (!heads_map(k, a.kv.k, kv ? 2 * heads : heads, rows)) return false;
+    if (kv) return v = k, true;
+    return heads_map(v, a.kv.v, heads, rows);
   }
 };
 
@@ -183,8 +196,9 @@ cudaError_t queue_groups(cudaStream_t stream, const AttentionArgs& a, const Atte
                          const Maps& maps) {
   constexpr size_t kShared = attention_wgmma_shared(Q_TILES);
   const dim3 grid(blocks_for(a.q_rows.max_len, 64 * Q_TILES), p.heads, a.q_rows.batch);
+  const bool late = static_cast<int64_t>(grid.x) * grid.y * grid.z > device().multiprocessors;
   return launch<attention_wgmma<T, Q_TILES, SPLIT, BIAS>, kShared>(
-      stream, {grid, Q_TILES * SPLIT * 128, kShared}, maps.q, maps.k, maps.v, p);
+      stream, {grid, Q_TILES * SPLIT * 128, kShared}, maps.q, maps.k, maps.v, p, late);
 }
 
 // Of Hopper's kernels, for head_dim 64: from bounds alone, by a sweep over batch x mean length on an H200.
@@ -209,7 +223,7 @@ cudaError_t choose_kernel(cudaStream_t stream, const AttentionArgs& a, Attention
     kernel = AttentionKernel::two_groups;
   Maps maps;
   if (kernel != AttentionKernel::mma && head_dim == 64 && device().hopper() &&
-      maps.make(a, kernel == AttentionKernel::light ? kBoxRows : kBoxKeys)) {
+      maps.make(a, p, kernel == AttentionKernel::light ? kBoxRows : kBoxKeys)) {
     const cudaError_t e =
         kernel == AttentionKernel::light       ? choose_keys<T, BIAS>(stream, a, p, maps)
         : kernel == AttentionKernel::one_group ? queue_groups<T, 1, 1, BIAS>(stream, a, p, maps)

@@ -15,6 +15,7 @@ struct AttentionParams {
   float* first_row;
   int64_t q_row, q_head, k_row, k_head, v_row, v_head, out_row, out_head;
   int heads;
+  int k_first, v_first;  // first heads in the maps of k and v
   float scale;       // for logits
   float scale_log2;  // scale * log2(e): probabilities are powers of two
 };

@@ -160,6 +160,7 @@ __global__ void __launch_bounds__(128, KEYS <= 64   ? 6
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
   extern __shared__ __align__(1024) unsigned char memory[];
   const int thread = threadIdx.x, warp = thread >> 5;
+  if (!late) let_next_start();
   LightBlock b;
   b.at_q = shared_address(memory), b.at_k = b.at_q + room * 128;
   const uint32_t at_v = b.at_k + KEYS * 128, at_keys = at_v + KEYS * 128, at_values = at_keys + 8;
@@ -191,9 +192,9 @@ __global__ void __launch_bounds__(128, KEYS <= 64   ? 6
     for (int i = warp; i < asking; i += 4)
       tile_load_3d(b.at_q + i * kBoxBytes, &q_map, at_keys, 0, head, b.q_begin + i * kBoxRows);
     for (int i = warp; i < boxes; i += 4)
-      tile_load_3d(b.at_k + i * kBoxBytes, &k_map, at_keys, 0, head, b.kv_begin + i * kBoxRows);
+      tile_load_3d(b.at_k + i * kBoxBytes, &k_map, at_keys, 0, p.k_first + head, b.kv_begin + i * kBoxRows);
     for (int i = warp; i < boxes; i += 4)
-      tile_load_3d(at_v + i * kBoxBytes, &v_map, at_values, 0, head, b.kv_begin + i * kBoxRows);
+      tile_load_3d(at_v + i * kBoxBytes, &v_map, at_values, 0, p.v_first + head, b.kv_begin + i * kBoxRows);
   }
   if (gathers) {
     const T* const q = static_cast<const T*>(p.q) + head * p.q_head;
@@ -207,7 +208,6 @@ __global__ void __launch_bounds__(128, KEYS <= 64   ? 6
   }
   barrier_wait(at_keys, 0);
   __syncwarp();
-  if (!late) let_next_start();
   if (b.keys > KEYS - 16) {
     attend_light<T, KEYS, KEYS, true, BIAS>(p, b, late);
   } else if (KEYS > 32 && b.keys > KEYS - 32) {

@@ -161,10 +161,12 @@ struct AttentionTile {
   }
 };
 
+// `late`: as in attention_light.cuh.
 template <class T, int Q_TILES, int SPLIT, bool BIAS>
 __global__ void __launch_bounds__(Q_TILES* SPLIT * 128, 2)
     attention_wgmma(const __grid_constant__ CUtensorMap q_map, const __grid_constant__ CUtensorMap k_map,
-                    const __grid_constant__ CUtensorMap v_map, const __grid_constant__ AttentionParams p) {
+                    const __grid_constant__ CUtensorMap v_map, const __grid_constant__ AttentionParams p,
+                    bool late) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
   extern __shared__ __align__(1024) unsigned char memory[];
   static_assert(Q_TILES * SPLIT <= 2);
@@ -173,8 +175,9 @@ __global__ void __launch_bounds__(Q_TILES* SPLIT * 128, 2)
                  at_v = at_k + kRing * kSlotBytes;
   const uint32_t at_keys = at_v + kRing * kSlotBytes, at_values = at_keys + kRing * 8,
                  at_empty = at_values + kRing * 8, at_query = at_empty + kRing * 8;
-  const int thread = threadIdx.x, group = thread >> 7, warp = (thread >> 5) & 3, lane = thread & 31;
+  const int thread = threadIdx.x, group = warp_index() >> 2, warp = warp_index() & 3, lane = thread & 31;
   const int tile = group / SPLIT, part = group % SPLIT;
+  if (!late) let_next_start();
   if (thread < 32 && elected()) {
     if (at_q & 1023) __trap();
     prefetch_map(&q_map), prefetch_map(&k_map), prefetch_map(&v_map);
@@ -189,8 +192,8 @@ __global__ void __launch_bounds__(Q_TILES* SPLIT * 128, 2)
   wait_for_previous();
 
   const int sequence = blockIdx.z, head = blockIdx.y, first = blockIdx.x * (64 * Q_TILES);
-  const int q_begin = p.q_offsets[sequence], queries = p.q_offsets[sequence + 1] - q_begin - first;
-  const int kv_begin = p.kv_offsets[sequence], keys = p.kv_offsets[sequence + 1] - kv_begin;
+  const int q_begin = alike(p.q_offsets[sequence]), queries = alike(p.q_offsets[sequence + 1]) - q_begin - first;
+  const int kv_begin = alike(p.kv_offsets[sequence]), keys = alike(p.kv_offsets[sequence + 1]) - kv_begin;
   float* const first_row =
       p.first_row && first == 0 ? p.first_row + static_cast<int64_t>(kv_begin) * p.heads + head : nullptr;
   if (queries <= 0) {
@@ -207,11 +210,11 @@ __global__ void __launch_bounds__(Q_TILES* SPLIT * 128, 2)
     const uint32_t to = slot * kSlotBytes, keys_come = at_keys + slot * 8, values_come = at_values + slot * 8;
     const int row = kv_begin + step * kStepKeys;
     barrier_expect(keys_come, boxes * kTileBytes);
-    tile_load_3d(at_k + to, &k_map, keys_come, 0, head, row);
-    if (boxes == 2) tile_load_3d(at_k + to + kTileBytes, &k_map, keys_come, 0, head, row + kBoxKeys);
+    tile_load_3d(at_k + to, &k_map, keys_come, 0, p.k_first + head, row);
+    if (boxes == 2) tile_load_3d(at_k + to + kTileBytes, &k_map, keys_come, 0, p.k_first + head, row + kBoxKeys);
     barrier_expect(values_come, boxes * kTileBytes);
-    tile_load_3d(at_v + to, &v_map, values_come, 0, head, row);
-    if (boxes == 2) tile_load_3d(at_v + to + kTileBytes, &v_map, values_come, 0, head, row + kBoxKeys);
+    tile_load_3d(at_v + to, &v_map, values_come, 0, p.v_first + head, row);
+    if (boxes == 2) tile_load_3d(at_v + to + kTileBytes, &v_map, values_come, 0, p.v_first + head, row + kBoxKeys);
   };
   if (thread < 32 && elected()) {
     if (!p.q_index) {
@@ -282,7 +285,7 @@ __global__ void __launch_bounds__(Q_TILES* SPLIT * 128, 2)
     __syncwarp();
   }
 
-  let_next_start();  // not before: its blocks would crowd where a place is free first
+  if (late) let_next_start();
   rows.low.sum = quad_sum(rows.low.sum), rows.high.sum = quad_sum(rows.high.sum);
   if constexpr (SPLIT == 2) {
     float* const other = reinterpret_cast<float*>(memory + kTileBytes) + (thread & 127);  // over the ring

@@ -61,8 +61,8 @@ bool matrix_map(CUtensorMap& map, Dtype dtype, const void* data, int64_t rows, i
   return encode(map, dtype, 2, data, extents, strides, box);
 }
 
-bool heads_map(CUtensorMap& map, const Tensor& t, int box_rows) {
-  const cuuint64_t extents[3] = {64, static_cast<cuuint64_t>(t.extents[1]),
+bool heads_map(CUtensorMap& map, const Tensor& t, int64_t heads, int box_rows) {
+  const cuuint64_t extents[3] = {64, static_cast<cuuint64_t>(heads),
                                  static_cast<cuuint64_t>(t.extents[0])};
   const cuuint64_t strides[2] = {static_cast<cuuint64_t>(t.strides[1]) * 2,
                                  static_cast<cuuint64_t>(t.strides[0]) * 2};

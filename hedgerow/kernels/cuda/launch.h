@@ -66,7 +66,7 @@ cudaError_t launch(cudaStream_t stream, const Shape& shape, Args&&... args) {
 // strides or the address do not allow one.
 bool matrix_map(CUtensorMap& map, Dtype dtype, const void* data, int64_t rows, int64_t cols,
                 int64_t row_stride, int box_rows);
-// The same for one head of [rows, heads, 64].
-bool heads_map(CUtensorMap& map, const Tensor& t, int box_rows);
+// The same for one head of [rows, heads, 64]; `heads` may reach over tensors that lie side by side.
+bool heads_map(CUtensorMap& map, const Tensor& t, int64_t heads, int box_rows);
 
 }  // namespace hedgerow::cuda

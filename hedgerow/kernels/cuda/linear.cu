@@ -69,36 +69,34 @@ constexpr float kSharingPays = 30;
 
 cudaError_t queue_small(cudaStream_t stream, const LinearArgs& a, const LinearPlan& plan) {
   const bool f16 = a.w->dtype == Dtype::f16;
-  if (a.norm_gamma)
+  if (a.norm_gamma || a.divided)
     return f16 ? linear_small_norm_f16(stream, a, plan) : linear_small_norm_bf16(stream, a, plan);
   return f16 ? linear_small_f16(stream, a, plan) : linear_small_bf16(stream, a, plan);
 }
 
-}  // namespace
-
-bool fuses_norm(int rows, int n, int k) {
-  if (!device().hopper() || rows > kMostSmall || n % 8 != 0 || (k != 192 && k != 384 && k != 768)) return false;
-  constexpr float kNorm = 1.9f;  // us of a layer_norm of its own
-  return small_guess(rows, n, k, true).us < small_guess(rows, n, k, false).us + kNorm;
-}
-
-LinearPlan linear_plan(int rows, int n, int k, bool residual, bool alike) {
+// The best plan for rows as they are, and what it may take.
+SmallGuess guess(int rows, int n, int k, bool residual, bool alike) {
   const auto up = [](int64_t a, int64_t b) { return (a + b - 1) / b; };
+  // Of so many lines of 64 values.
+  const auto crowding = [&](int64_t lines) {
+    return rows <= kCrowdedRows ? kCrowding * 128e-6f * static_cast<float>(lines) : 0.0f;
+  };
   const int64_t steps = up(k, 64), processors = std::max(1, device().multiprocessors);
   LinearPlan best{LinearTile::split_128x128, 1};
   float least = 0;
   if (rows <= kMostSmall) {
-    const SmallGuess small = small_guess(rows, n, k, false);
+    const SmallGuess small = small_guess(rows, n, k, SmallRows::plain);
     best = small.plan, least = small.us;
   }
   for (const TileCost& c : kCosts) {
     if (c.split > 1 && steps < 2 * c.split) continue;
     if (c.tile == LinearTile::staged_192 && !alike) continue;
-    const float waves =
-        static_cast<float>(up(up(rows, c.rows) * up(n, c.cols) * c.split, processors * c.resident));
+    const int64_t tiles = up(rows, c.rows) * up(n, c.cols);
+    const float waves = static_cast<float>(up(tiles * c.split, processors * c.resident));
     const float us =
         c.start + waves * (c.wave + c.step * static_cast<float>(steps) / static_cast<float>(c.split) +
-                           (residual ? c.residual : 0.0f));
+                           (residual ? c.residual : 0.0f)) +
+        crowding(tiles * steps * (c.rows + c.cols));
     if (least == 0 || us < least) best = {c.tile, c.split}, least = us;
   }
   for (const TurnCost& c : kTurnCosts) {
@@ -106,13 +104,31 @@ LinearPlan linear_plan(int rows, int n, int k, bool residual, bool alike) {
     const int teams = static_cast<int>(processors), high = high_tiles(units, columns, teams);
     const float turns = 0.1f * static_cast<float>(turns_end(units, high, columns, teams));
     const float us =
-        c.start + turns * (c.turn + c.step * static_cast<float>(steps)) + (residual ? c.residual : 0.0f);
+        c.start + turns * (c.turn + c.step * static_cast<float>(steps)) + (residual ? c.residual : 0.0f) +
+        crowding(columns * steps * (units * 64 + (units - high) * c.cols));
     if (us < least) {
       const bool share = c.tile == LinearTile::pingpong_192 && columns % 2 == 0 && us > kSharingPays;
       best = {.tile = c.tile, .share = share ? Share::rows : Share::none}, least = us;
     }
   }
-  return best;
+  return {best, least};
+}
+
+}  // namespace
+
+LinearPlan linear_plan(int rows, int n, int k, bool residual, bool alike) {
+  return guess(rows, n, k, residual, alike).plan;
+}
+
+NormFusion fuses_norm(int rows, int n, int k, bool folded) {
+  if (!device().hopper() || rows > kMostSmall || n % 8 != 0 || k % 8 != 0) return NormFusion::none;
+  constexpr float kNorm = 1.9f;  // us of a layer_norm of its own
+  const float apart = guess(rows, n, k, false, true).us + kNorm;
+  const bool fits = k == 192 || k == 384 || k == 768;
+  const float whole = fits ? small_guess(rows, n, k, SmallRows::normed).us : apart;
+  const float divided = folded ? small_guess(rows, n, k, SmallRows::divided).us : apart;
+  if (divided < apart && divided <= whole) return NormFusion::divided;
+  return whole < apart ? NormFusion::whole : NormFusion::none;
 }
 
 cudaError_t linear(cudaStream_t stream, const LinearArgs& a, LinearPlan plan) {
@@ -126,10 +142,12 @@ cudaError_t linear(cudaStream_t stream, const LinearArgs& a, LinearPlan plan) {
   if (a.rows.row_capacity == 0) return cudaSuccess;
   const bool aligned_well = p.n % 8 == 0 && p.k % 8 == 0 && aligned(a.x, 16) && aligned(a.out, 16) &&
                             (!a.residual || aligned(a.residual, 16));
-  if (a.norm_gamma || a.index) {
+  if (a.norm_gamma || a.index || a.divided) {
     if (a.w->dtype != Dtype::f32 && aligned_well && device().hopper()) {
-      if (plan.tile != LinearTile::small)
-        plan = small_guess(a.rows.expected_rows(), p.n, p.k, static_cast<bool>(a.norm_gamma)).plan;
+      const SmallRows how = a.divided      ? SmallRows::divided
+                            : a.norm_gamma ? SmallRows::normed
+                                           : SmallRows::plain;
+      if (plan.tile != LinearTile::small) plan = small_guess(a.rows.expected_rows(), p.n, p.k, how).plan;
       const cudaError_t e = queue_small(stream, a, plan);
       if (e != cudaErrorNotSupported) return e;
     }

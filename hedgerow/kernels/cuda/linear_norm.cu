@@ -18,6 +18,7 @@ struct Rowwise {
   int64_t x_row;
   float eps;
   int act;
+  bool divided;
 };
 
 template <class T, class In>
@@ -31,7 +32,7 @@ __global__ void __launch_bounds__(kWarps * 32) linear_row(const __grid_constant_
   if (row >= *p.rows) return;
   const In* const x = static_cast<const In*>(a.x) + (a.index ? a.index[row] : row) * a.x_row;
   float mean = 0, scale = 1;
-  if (a.gamma) {
+  if (a.gamma || a.divided) {
     float sum = 0, squares = 0;
     for (int c = threadIdx.x; c < p.k; c += kWarps * 32) sum += to_float(x[c]);
     mean = block_sum(sum, slots) / p.k;
@@ -41,7 +42,7 @@ __global__ void __launch_bounds__(kWarps * 32) linear_row(const __grid_constant_
   }
   for (int c = threadIdx.x; c < p.k; c += kWarps * 32) {
     const float v = to_float(x[c]);
-    y[c] = a.gamma ? to_float(from_float<T>(fmaf((v - mean) * scale, a.gamma[c], a.beta[c]))) : v;
+    y[c] = a.divided ? v * scale : a.gamma ? to_float(from_float<T>(fmaf((v - mean) * scale, a.gamma[c], a.beta[c]))) : v;
   }
   __syncthreads();
   const int lane = threadIdx.x & 31;
@@ -84,6 +85,7 @@ cudaError_t linear_norm_any(cudaStream_t stream, const LinearArgs& args) {
   a.x = args.x.data, a.x_row = args.x.strides[0], a.w = args.w->data.as<void>();
   a.index = args.index.as<const int32_t>(), a.gamma = args.norm_gamma.as<const float>(),
   a.beta = args.norm_beta.as<const float>(), a.eps = args.norm_eps, a.act = static_cast<int>(args.act);
+  a.divided = args.divided;
   const Shape shape{args.rows.row_capacity, kWarps * 32, args.w->k * sizeof(float)};
   const bool wide = args.x.dtype == Dtype::f32;
   switch (args.w->dtype) {

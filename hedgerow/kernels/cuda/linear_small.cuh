@@ -5,134 +5,44 @@
 //
 //  - All that no earlier kernel wrote (weights, bias, gamma, beta) is on its way before the wait for the
 //  kernel before; what comes after the wait is asked for at once: rows, residual, row count.
-//  - The rows come through the copy engine, or through the threads: copied, or layer-normalised on the way.
-//  - Weights that several tiles of rows need, or rows that several tiles of outputs need, are read from the
-//  second-level cache once: a cluster of those tiles sends each part to all of them.
+//  - The rows come through the copy engine, or through the threads: copied, or layer-normalised on the way. Where
+//  the weights took the rest of a layer norm in (fold_norm), the finished sums are divided by the rows' deviation.
 //  - Long k: a cluster shares a tile, each block takes a range of k and pushes its partial sums to the block
 //  that finishes them. They are added in the order of the ranges.
 #pragma once
 
-#include "hedgerow/kernels/cuda/linear.cuh"
-#include "hedgerow/kernels/cuda/linear_small_rows.cuh"
+#include "hedgerow/kernels/cuda/linear_small_shape.cuh"
 #include "hedgerow/kernels/cuda/products_rows.cuh"
 
 namespace hedgerow::cuda {
 
-template <int R, int GROUPS, int WARPS>
-struct SmallShape {
-  static constexpr int kOutputs = 64 * GROUPS, kMultipliers = 128 * GROUPS;
-  static constexpr int kThreads = WARPS * 32 + 32;  // the last warp feeds
-  static constexpr int kWStage = kOutputs * 128, kXStage = R * 128;
-  static constexpr int kStride = kOutputs + 4;  // floats per row of the finished tile in shared memory
-  // A small finished tile has memory of its own, so that a warp need not wait for the others' products.
-  static constexpr int kFinished = R * kStride * 4;
-  static constexpr bool kApart = R <= 32;
-  static constexpr int kRounds = (R + 15) / 16;  // eight outputs per thread and round
-  // What a cluster deals out: this many sums of every thread at a time.
-  static constexpr int kUnit = R >= 32 ? 4 : 2, kUnits = R / 2 / kUnit;
-  template <int RANKS>
-  static constexpr int kMostUnits = (kUnits + RANKS - 1) / RANKS;
-};
-
-// Which unit of a tile this thread's chunk of eight outputs belongs to, and who finishes a unit.
-template <class Shape>
-__device__ __forceinline__ int unit_of(int row, int chunk) {
-  return Shape::kUnit == 4 ? row >> 3 : (row >> 3) * 2 + (chunk & 1);
-}
-template <class Shape>
-__device__ __forceinline__ int owner_of(int unit, int ranks_log) {
-  return (unit << ranks_log) / Shape::kUnits;
-}
-
-// Sends every unit to its owner and adds up what arrives here, in the order of the ranges of k.
-template <class Shape, int RANKS, int N>
-__device__ __forceinline__ void exchange_sums(float (&sums)[N], int rank, int first_block, uint32_t at_parts,
-                                              uint32_t at_sum) {
-  constexpr int kUnit = Shape::kUnit, kMost = Shape::template kMostUnits<RANKS>;
-  constexpr uint32_t kSlot = Shape::kMultipliers * kUnit * 4;
-  const uint32_t mine = at_parts + threadIdx.x * (kUnit * 4);
-#pragma unroll
-  for (int u = 0; u < Shape::kUnits; ++u) {
-    constexpr int kUnits = Shape::kUnits;
-    const int owner = u * RANKS / kUnits, slot = u - (owner * kUnits + RANKS - 1) / RANKS;
-    if (owner == rank) continue;
-    const uint32_t to = in_block(mine + (rank * kMost + slot) * kSlot, owner), bar = in_block(at_sum, owner);
-    if constexpr (kUnit == 4) {
-      push_async(to, bar, sums[4 * u], sums[4 * u + 1], sums[4 * u + 2], sums[4 * u + 3]);
-    } else {
-      push_async(to, bar, sums[2 * u], sums[2 * u + 1]);
-    }
-  }
-  barrier_wait_cluster(at_sum, 0);
-#pragma unroll
-  for (int u = 0; u < Shape::kUnits; ++u) {
-    constexpr int kUnits = Shape::kUnits;
-    const int owner = u * RANKS / kUnits, slot = u - (owner * kUnits + RANKS - 1) / RANKS;
-    if (owner != rank) continue;
-    float total[kUnit] = {};
-#pragma unroll
-    for (int r = 0; r < RANKS; ++r) {
-      float part[kUnit];
-#pragma unroll
-      for (int e = 0; e < kUnit; ++e) part[e] = sums[u * kUnit + e];
-      if (r != rank) load_shared_floats(part, mine + (r * kMost + slot) * kSlot);
-#pragma unroll
-      for (int e = 0; e < kUnit; ++e) total[e] += part[e];
-    }
-#pragma unroll
-    for (int e = 0; e < kUnit; ++e) sums[u * kUnit + e] = total[e];
-  }
-}
-
-// KSTEPS: room for k in steps of 64 where rows are normalised. WARPS: those that bring the rows; the first
-// 4 * GROUPS of them multiply.
+// KSTEPS: room for k in steps of 64 where rows are normalised. WARPS: those that bring the rows, or (divided) look
+// at them; the first 4 * GROUPS of them multiply.
 template <class T, Source SOURCE, int R, int GROUPS, int KSTEPS, int WARPS>
 __global__ void __launch_bounds__(SmallShape<R, GROUPS, WARPS>::kThreads)
     linear_small(const __grid_constant__ CUtensorMap x_map, const __grid_constant__ CUtensorMap w_map,
                  const __grid_constant__ SmallParams p) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
   using Shape = SmallShape<R, GROUPS, WARPS>;
-  constexpr bool kFetched = SOURCE == Source::fetched;
+  constexpr bool kDivided = SOURCE == Source::divided, kFetched = SOURCE == Source::fetched || kDivided;
   constexpr bool kNormed = SOURCE == Source::normed || SOURCE == Source::normed_f32;
   extern __shared__ __align__(1024) unsigned char memory[];
   let_next_start();
   const uint32_t at_x = shared_address(memory), at_w = at_x + p.at_w, at_sum = at_x + p.at_barriers,
                  at_full = at_sum + 8, at_empty = at_full + p.stages * 8;
-  const int thread = threadIdx.x, warp = thread >> 5, lane = thread & 31;
-  // A cluster: parts of k, times tiles of rows, times tiles of outputs; each a power of two.
-  const int ranks_log = kNormed ? 0 : p.ranks_log, across_log = kFetched ? p.across_log : 0;
-  const int ranks = 1 << ranks_log, down = 1 << p.down_log, across = 1 << across_log, sharers = down * across;
-  const int block = ranks * sharers > 1 ? static_cast<int>(cluster_rank()) : 0;
-  const int rank = block & (ranks - 1), my_down = (block >> ranks_log) & (down - 1),
-            my_across = block >> (ranks_log + p.down_log);
+  const int thread = threadIdx.x, warp = warp_index(), lane = thread & 31;
+  // A cluster: parts of k, a power of two.
+  const int ranks_log = kNormed || kDivided ? 0 : p.ranks_log, ranks = 1 << ranks_log;
+  const int rank = ranks > 1 ? static_cast<int>(cluster_rank()) : 0;
   const int all_steps = (p.k + 63) >> 6;
   const int begin = all_steps * rank >> ranks_log, steps = (all_steps * (rank + 1) >> ranks_log) - begin;
-  const int rows0 = blockIdx.y * (R << p.down_log),
-            row0 = rows0 + my_down * R;  // of the cluster; of this block
-  const int col0 =
-      ((blockIdx.x >> (ranks_log + p.down_log + across_log) << across_log) + my_across) * Shape::kOutputs;
+  const int row0 = blockIdx.y * R, col0 = static_cast<int>(blockIdx.x >> ranks_log) * Shape::kOutputs;
 
   auto load_w = [&](int slot, int step) {
-    const uint32_t to = at_w + slot * Shape::kWStage, bar = at_full + slot * 8;
-    if (down == 1) {
-      tile_load_2d(to, &w_map, bar, (begin + step) * 64, col0);
-    } else {
-      const uint32_t blocks =
-          (down == 2 ? 1u | 1u << ranks : 1u | 1u << ranks | 1u << 2 * ranks | 1u << 3 * ranks)
-          << (rank + my_across * down * ranks);
-      tile_send_2d(to + my_down * (Shape::kWStage >> p.down_log), &w_map, bar, (begin + step) * 64,
-                   col0 + my_down * (Shape::kOutputs >> p.down_log), blocks);
-    }
+    tile_load_2d(at_w + slot * Shape::kWStage, &w_map, at_full + slot * 8, (begin + step) * 64, col0);
   };
   auto load_x = [&](int slot, int step) {
-    const uint32_t to = at_x + slot * Shape::kXStage, bar = at_full + slot * 8;
-    if (across == 1) {
-      tile_load_2d(to, &x_map, bar, (begin + step) * 64, row0);
-    } else {
-      const uint32_t blocks = (1u | 1u << down * ranks) << (rank + my_down * ranks);
-      tile_send_2d(to + my_across * (Shape::kXStage / 2), &x_map, bar, (begin + step) * 64,
-                   row0 + my_across * (R / 2), blocks);
-    }
+    tile_load_2d(at_x + slot * Shape::kXStage, &x_map, at_full + slot * 8, (begin + step) * 64, row0);
   };
   constexpr int kBytes = Shape::kWStage + (kFetched ? Shape::kXStage : 0);
   const int ahead = min(p.stages, steps);
@@ -144,13 +54,13 @@ __global__ void __launch_bounds__(SmallShape<R, GROUPS, WARPS>::kThreads)
 #pragma unroll 1
     for (int i = 0; i < p.stages; ++i) {
       barrier_init(at_full + i * 8, 1);
-      barrier_init(at_empty + i * 8, GROUPS * 4 * sharers);
+      barrier_init(at_empty + i * 8, kDivided ? WARPS : GROUPS * 4);
     }
     barrier_init_done();
 #pragma unroll 1
     for (int s = 0; s < ahead; ++s) {
       barrier_expect(at_full + s * 8, kBytes);
-      if (down == 1) load_w(s, s);
+      load_w(s, s);
     }
     if (ranks > 1) {
       const int first = (rank * Shape::kUnits + ranks - 1) >> ranks_log,
@@ -173,24 +83,10 @@ __global__ void __launch_bounds__(SmallShape<R, GROUPS, WARPS>::kThreads)
     }
   }
   __syncwarp();
-  if (ranks * sharers > 1) {
+  if (ranks > 1) {
     cluster_sync();  // nobody sends to a block that has not set its barriers up
   } else {
     __syncthreads();
-  }
-  if (thread == WARPS * 32 && down > 1) {
-#pragma unroll 1
-    for (int s = 0; s < ahead; ++s) load_w(s, s);
-  }
-  __syncwarp();
-  if (warp == WARPS &&
-      p.soon) {  // every block its share; a pass of small kernels has memory bandwidth to spare
-    constexpr int kPiece = 4096;
-    const int64_t blocks = gridDim.x * gridDim.y;
-    for (int64_t i = (blockIdx.y * gridDim.x + blockIdx.x + blocks * lane) * kPiece; i < p.soon_bytes;
-         i += blocks * 32 * kPiece) {
-      prefetch_second_level(p.soon + i, static_cast<uint32_t>(min(p.soon_bytes - i, int64_t{kPiece})));
-    }
   }
   __syncwarp();
   wait_for_previous();
@@ -201,12 +97,12 @@ __global__ void __launch_bounds__(SmallShape<R, GROUPS, WARPS>::kThreads)
 #pragma unroll 1
         for (int s = 0; s < ahead; ++s) load_x(s, s);
       }
-      if (rows0 < *p.rows) {
+      if (row0 < *p.rows) {
         int slot = 0;
         uint32_t phase = 0;
 #pragma unroll 1
         for (int s = ahead; s < steps; ++s) {
-          barrier_wait_cluster(at_empty + slot * 8, phase);
+          barrier_wait(at_empty + slot * 8, phase);
           barrier_expect(at_full + slot * 8, kBytes);
           load_w(slot, s);
           if constexpr (kFetched) load_x(slot, s);
@@ -217,7 +113,6 @@ __global__ void __launch_bounds__(SmallShape<R, GROUPS, WARPS>::kThreads)
         for (int s = 0; s < ahead; ++s) barrier_wait(at_full + s * 8, 0);
       }
     }
-    if (p.meet) cluster_arrive();
     return;
   }
 
@@ -226,10 +121,9 @@ __global__ void __launch_bounds__(SmallShape<R, GROUPS, WARPS>::kThreads)
   if constexpr (SOURCE == Source::normed) normalise_rows<T, T, R, KSTEPS, WARPS>(p, row0, memory, norm);
   if constexpr (SOURCE == Source::normed_f32)
     normalise_rows<T, float, R, KSTEPS, WARPS>(p, row0, memory, norm);
-  if (WARPS > GROUPS * 4 && warp >= GROUPS * 4) {
+  if (!kDivided && WARPS > GROUPS * 4 && warp >= GROUPS * 4) {
     fence_shared_for_async();
     threads_arrive<WARPS * 32>(1);
-    if (p.meet) cluster_arrive();
     return;
   }
 
@@ -260,17 +154,35 @@ __global__ void __launch_bounds__(SmallShape<R, GROUPS, WARPS>::kThreads)
     fence_shared_for_async();
     threads_sync<WARPS * 32>(1);
   }
-  if (rows0 >= rows) return;  // all of a cluster alike
+  if (row0 >= alike(rows)) return;  // so do all blocks of a cluster
 
+  const bool recycles = steps > p.stages;
+  if constexpr (kDivided) {
+    if (warp >= GROUPS * 4) {
+      Deviation<T, R> deviation(thread - Shape::kMultipliers);
+      int slot = 0;
+      uint32_t phase = 0;
+#pragma unroll 1
+      for (int s = 0; s < steps; ++s) {
+        barrier_wait(at_full + slot * 8, phase);
+        deviation.take(at_x + slot * Shape::kXStage);
+        __syncwarp();
+        if (recycles && lane == 0) barrier_arrive(at_empty + slot * 8);
+        if (++slot == p.stages) slot = 0, phase ^= 1;
+      }
+      deviation.leave(norm, p);
+      threads_arrive<WARPS * 32>(1);
+      return;
+    }
+  }
   float sums[R / 2];
   {
     int slot = 0;
     uint32_t phase = 0;
-    const bool recycles = steps > p.stages;
 #pragma unroll 1
     for (int s = 0; s < steps; ++s) {
       barrier_wait(at_full + slot * 8, phase);
-      const uint64_t w = tile_descriptor(at_w + slot * Shape::kWStage + (warp >> 2) * 8192);
+      const uint64_t w = tile_descriptor(at_w + slot * Shape::kWStage + (GROUPS == 1 ? 0 : (warp >> 2) * 8192));
       const uint64_t x = tile_descriptor(at_x + (kFetched ? slot : s) * Shape::kXStage);
       products_fence();
 #pragma unroll
@@ -278,29 +190,31 @@ __global__ void __launch_bounds__(SmallShape<R, GROUPS, WARPS>::kThreads)
       products_commit();
       if (recycles && s > 0) {
         products_wait<1>();
-        const uint32_t last = at_empty + (slot == 0 ? p.stages - 1 : slot - 1) * 8;
-        if (sharers == 1) {
-          if (lane == 0) barrier_arrive(last);
-        } else if (lane < sharers) {  // whoever sends here must know
-          barrier_arrive_cluster(in_block(last, rank + lane * ranks));
-        }
+        if (lane == 0) barrier_arrive(at_empty + (slot == 0 ? p.stages - 1 : slot - 1) * 8);
       }
       if (++slot == p.stages) slot = 0, phase ^= 1;
     }
     products_wait<0>();
     keep_registers(sums);
-    if (p.meet) cluster_arrive();
   }
-  if constexpr (!kNormed) {
-    if (ranks == 2) exchange_sums<Shape, 2>(sums, rank, block - rank, at_x + p.at_parts, at_sum);
-    if (ranks == 4) exchange_sums<Shape, 4>(sums, rank, block - rank, at_x + p.at_parts, at_sum);
-    if (ranks == 8) exchange_sums<Shape, 8>(sums, rank, block - rank, at_x + p.at_parts, at_sum);
+  if constexpr (!kNormed && !kDivided) {
+    if (ranks == 2) exchange_sums<Shape, 2>(sums, rank, at_x + p.at_parts, at_sum);
+    if (ranks == 4) exchange_sums<Shape, 4>(sums, rank, at_x + p.at_parts, at_sum);
+    if (ranks == 8) exchange_sums<Shape, 8>(sums, rank, at_x + p.at_parts, at_sum);
   }
 
   // Through shared memory, transposed: a thread has one output of many rows and stores many outputs of one.
   const int at_finished = Shape::kApart ? p.at_finished : 0;
   float* const finished = reinterpret_cast<float*>(memory + at_finished);
   if constexpr (!Shape::kApart) threads_sync<Shape::kMultipliers>(2);  // every product has read its tiles
+  if constexpr (kDivided) {
+    threads_sync<WARPS * 32>(1);
+#pragma unroll
+    for (int e = 0; e < R / 2; e += 4) {
+      const float2 by = *reinterpret_cast<const float2*>(norm + e * 2 + (lane & 3) * 2);
+      sums[e] *= by.x, sums[e + 1] *= by.y, sums[e + 2] *= by.x, sums[e + 3] *= by.y;
+    }
+  }
   auto put = [&](auto activation) {
     float* const to = finished + (lane & 3) * 2 * Shape::kStride + warp * 16 + (lane >> 2);
 #pragma unroll
@@ -342,7 +256,6 @@ __global__ void __launch_bounds__(SmallShape<R, GROUPS, WARPS>::kThreads)
                                                                 pack2<T>(v[4], v[5]), pack2<T>(v[6], v[7])};
     }
   }
-  if (p.meet) cluster_wait();  // others may still report here
 #endif
 }
 

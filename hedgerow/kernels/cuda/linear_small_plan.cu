@@ -54,7 +54,7 @@ constexpr SmallCost kCosts[] = {
 };
 
 // How many blocks a multiprocessor holds, by their memory and their registers.
-int resident(const SmallCost& c, int steps) {
+int resident(const SmallCost& c, int steps, bool divided) {
   const int outputs = 64 * c.groups, fixed = c.normed ? steps * c.rows * 128 + steps * 512 : 0;
   const int stage = outputs * 128 + (c.normed ? 0 : c.rows * 128);
   const int stages = std::min(std::max((kSmallRoom - fixed) / stage, 2), steps);
@@ -64,12 +64,15 @@ int resident(const SmallCost& c, int steps) {
   const int registers = c.rows >= 104 || (c.normed && c.rows * steps > 192) ? 168
                         : c.rows >= 64 || c.normed                          ? 96
                                                                             : 56;
-  return std::max(1, std::min(227 * 1024 / bytes, 65536 / (registers * (wide ? 288 : 160))));
+  const int threads = (wide ? 288 : 160) + (divided ? 128 : 0);
+  return std::max(1, std::min(227 * 1024 / bytes, 65536 / (registers * threads)));
 }
 
 }  // namespace
 
-SmallGuess small_guess(int row_capacity, int n, int k, bool normed) {
+SmallGuess small_guess(int row_capacity, int n, int k, SmallRows how) {
+  constexpr float kDividing = 0.5f;
+  const bool normed = how == SmallRows::normed, divided = how == SmallRows::divided;
   const auto up = [](int a, int b) { return (a + b - 1) / b; };
   const int processors = std::max(1, device().multiprocessors);
   SmallGuess best{{LinearTile::small, 1, 16}, 0};
@@ -77,18 +80,20 @@ SmallGuess small_guess(int row_capacity, int n, int k, bool normed) {
     const int all_steps = up(k, 64);
     if (c.normed != normed || (c.split > 1 && all_steps < 2 * c.split)) continue;
     if (normed && c.rows * c.groups >= 64 && k > 384) continue;
+    if (divided && (c.split > 1 || c.rows * c.groups > 128)) continue;
     const int row_tiles = up(row_capacity, c.rows), columns = up(n, 64 * c.groups);
     const int steps = up(all_steps, c.split);
     const float blocks = static_cast<float>(row_tiles * columns * c.split);
-    const float waves = std::ceil(blocks / static_cast<float>(processors * resident(c, steps)));
+    const float waves = std::ceil(blocks / static_cast<float>(processors * resident(c, steps, divided)));
     const float further = std::ceil(blocks / static_cast<float>(processors)) - 1;
     const float depth = static_cast<float>(all_steps) / static_cast<float>(c.split);
     const float bytes = blocks * depth * 128e-6f * static_cast<float>(64 * c.groups + c.rows);
     const float us = c.start + (waves - 1) * c.wave + depth * c.step +
-                     further * (c.block + c.block_step * depth) + bytes * c.traffic;
+                     further * (c.block + c.block_step * depth) + bytes * (c.traffic + (row_capacity <= kCrowdedRows ? kCrowding : 0.0f));
     if (best.us == 0 || us < best.us)
       best = {{LinearTile::small, c.split, c.rows, c.groups}, us};
   }
+  if (divided) best.us += kDividing;
   return best;
 }
 

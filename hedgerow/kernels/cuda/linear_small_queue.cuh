@@ -14,15 +14,13 @@ namespace hedgerow::cuda {
 template <class T, Source SOURCE, int R, int GROUPS, int KSTEPS, int WARPS>
 cudaError_t queue_small_tile(cudaStream_t stream, const LinearArgs& a, const LinearPlan& plan) {
   using Tile = SmallShape<R, GROUPS, WARPS>;
-  constexpr bool kFetched = SOURCE == Source::fetched, kNormed = KSTEPS > 0;
+  constexpr bool kDivided = SOURCE == Source::divided, kFetched = SOURCE == Source::fetched || kDivided;
+  constexpr bool kNormed = KSTEPS > 0;
   const int all_steps = (a.w->k + 63) / 64;
   const int row_tiles = (a.rows.row_capacity + R - 1) / R,
             columns = (a.w->n + Tile::kOutputs - 1) / Tile::kOutputs;
-  const int wanted = kNormed ? 1 : std::min({plan.split, all_steps, Tile::kUnits});
+  const int wanted = kNormed || kDivided ? 1 : std::min({plan.split, all_steps, Tile::kUnits});
   const int ranks = wanted >= 8 ? 8 : wanted >= 4 ? 4 : wanted >= 2 ? 2 : 1;
-  // The kernel can let a cluster's blocks fetch weights (down) or rows (across) for each other; no plan asks for it.
-  constexpr int down = 1, across = 1;
-  const int cluster = ranks * down * across;
   const int steps = (all_steps + ranks - 1) / ranks, rows_bytes = kFetched ? 0 : steps * Tile::kXStage;
   const int stage = Tile::kWStage + (kFetched ? Tile::kXStage : 0);
 
@@ -30,15 +28,14 @@ cudaError_t queue_small_tile(cudaStream_t stream, const LinearArgs& a, const Lin
   const int room = kSmallRoom - rows_bytes - (Tile::kApart ? Tile::kFinished : 0);
   p.stages = std::min(std::max(room / stage, 2), steps);
   const auto log = [](int x) { return x >= 8 ? 3 : x >= 4 ? 2 : x >= 2 ? 1 : 0; };
-  p.ranks_log = log(ranks), p.down_log = log(down), p.across_log = log(across),
-  p.meet = down * across > 1 && steps > p.stages;
+  p.ranks_log = log(ranks);
   p.at_w = kFetched ? p.stages * Tile::kXStage : rows_bytes;
   p.at_finished = p.at_w + p.stages * Tile::kWStage;
   p.at_parts = Tile::kApart ? p.at_finished + Tile::kFinished : std::max(p.at_finished, Tile::kFinished);
   p.at_norm =
       p.at_parts +
       (ranks > 1 ? ranks * ((Tile::kUnits + ranks - 1) / ranks) * Tile::kMultipliers * Tile::kUnit * 4 : 0);
-  p.at_barriers = p.at_norm + KSTEPS * 64 * 8;
+  p.at_barriers = p.at_norm + KSTEPS * 64 * 8 + (kDivided ? R * 4 : 0);
   p.rows = a.rows.offsets + a.rows.batch, p.bias = a.w->bias.as<const float>();
   p.residual = a.residual.data, p.residual_row = a.residual.strides[0],
   p.residual_f32 = a.residual.dtype == Dtype::f32;
@@ -49,23 +46,19 @@ cudaError_t queue_small_tile(cudaStream_t stream, const LinearArgs& a, const Lin
   p.one_over_k = 1.0f / static_cast<float>(a.w->k);
   p.n = a.w->n, p.k = a.w->k, p.capacity = a.rows.row_capacity, p.act = static_cast<uint8_t>(a.act);
 
-  if (a.soon) {
-    p.soon = a.soon->data.as<const char>();
-    p.soon_bytes = static_cast<int64_t>(a.soon->n) * a.soon->k * bytes_of(a.soon->dtype) & ~int64_t{15};
-  }
 
   constexpr int kMost = 227 * 1024;
   Shape shape;
-  shape.grid = dim3((columns + across - 1) / across * cluster, (row_tiles + down - 1) / down);
+  shape.grid = dim3(columns * ranks, row_tiles);
   shape.block = Tile::kThreads;
   shape.shared = p.at_barriers + 8 + 16 * p.stages;
-  shape.cluster = cluster;
+  shape.cluster = ranks;
   CUtensorMap x_map, w_map;
   if (shape.shared > kMost || (kNormed && p.k != KSTEPS * 64)) return cudaErrorNotSupported;
-  if (!matrix_map(w_map, a.w->dtype, a.w->data.as(), p.n, p.k, p.k, Tile::kOutputs / down))
+  if (!matrix_map(w_map, a.w->dtype, a.w->data.as(), p.n, p.k, p.k, Tile::kOutputs))
     return cudaErrorNotSupported;
   x_map = w_map;  // not read where threads bring the rows
-  if (kFetched && !matrix_map(x_map, a.x.dtype, a.x.data, p.capacity, p.k, p.x_row, R / across))
+  if (kFetched && !matrix_map(x_map, a.x.dtype, a.x.data, p.capacity, p.k, p.x_row, R))
     return cudaErrorNotSupported;
 
   return launch<linear_small<T, SOURCE, R, GROUPS, KSTEPS, WARPS>, kMost>(stream, shape, x_map, w_map, p);
@@ -94,6 +87,26 @@ cudaError_t queue_small(cudaStream_t stream, const LinearArgs& a, const LinearPl
       return queue_small_tile<T, kFetched, 104, 2, 0, 8>(stream, a, plan);
     case tile_case(128, 2):
       return queue_small_tile<T, kFetched, 128, 2, 0, 8>(stream, a, plan);
+  }
+  return cudaErrorNotSupported;
+}
+
+template <class T>
+cudaError_t queue_small_divided(cudaStream_t stream, const LinearArgs& a, const LinearPlan& plan) {
+  constexpr Source kDivided = Source::divided;
+  switch (tile_case(plan.rows, plan.groups)) {
+    case tile_case(8, 1):
+      return queue_small_tile<T, kDivided, 8, 1, 0, 8>(stream, a, plan);
+    case tile_case(16, 1):
+      return queue_small_tile<T, kDivided, 16, 1, 0, 8>(stream, a, plan);
+    case tile_case(32, 1):
+      return queue_small_tile<T, kDivided, 32, 1, 0, 8>(stream, a, plan);
+    case tile_case(64, 1):
+      return queue_small_tile<T, kDivided, 64, 1, 0, 8>(stream, a, plan);
+    case tile_case(104, 1):
+      return queue_small_tile<T, kDivided, 104, 1, 0, 8>(stream, a, plan);
+    case tile_case(64, 2):
+      return queue_small_tile<T, kDivided, 64, 2, 0, 12>(stream, a, plan);
   }
   return cudaErrorNotSupported;
 }

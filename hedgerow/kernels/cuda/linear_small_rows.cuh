@@ -4,10 +4,12 @@
 #pragma once
 
 #include "hedgerow/kernels/cuda/hopper.cuh"
+#include "hedgerow/kernels/cuda/linear.cuh"
 
 namespace hedgerow::cuda {
 
-enum class Source : uint8_t { fetched, copied, normed, normed_f32 };  // by the copy engine; by threads
+// By the copy engine (divided: and their deviation is taken on the way), or by threads.
+enum class Source : uint8_t { fetched, divided, copied, normed, normed_f32 };
 
 // What a small product is given. Strides in elements; `at_*` are places in the block's memory.
 struct SmallParams {
@@ -18,16 +20,13 @@ struct SmallParams {
   const void* x;         // of copied or normalised rows
   const int32_t* index;  // which rows; null = in order
   const float *gamma, *beta;
-  const char* soon;  // weights of a product to come, for the second-level cache
-  int64_t soon_bytes;
   int64_t x_row, residual_row, out_row;
   float eps, one_over_k;
   int n, k, capacity, x_rows, stages;
   int at_w, at_finished, at_parts, at_norm, at_barriers;
-  int ranks_log, down_log, across_log;  // of a cluster: parts of k, tiles of rows, tiles of outputs
+  int ranks_log;  // of a cluster: parts of k
   uint8_t act;
   bool residual_f32, out_f32;
-  bool meet;  // the blocks of a cluster leave together
 };
 
 // ------------------------------------------------------------------------------------- instructions
@@ -51,26 +50,6 @@ __device__ __forceinline__ int load_early(const int32_t* from) {
   asm volatile("ld.global.s32 %0, [%1];" : "=r"(v) : "l"(from) : "memory");
   return v;
 }
-// A tile to the same place in several blocks of the cluster, whose barriers at the same place count it.
-__device__ __forceinline__ void tile_send_2d(uint32_t to, const CUtensorMap* map, uint32_t bar, int x, int y,
-                                             uint32_t blocks) {
-  asm volatile(
-      "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [%0], "
-      "[%1, {%3, %4}], [%2], %5;" ::"r"(to),
-      "l"(map), "r"(bar), "r"(x), "r"(y), "h"(static_cast<uint16_t>(blocks))
-      : "memory");
-}
-// `bytes` of global memory into the second-level cache; a multiple of 16.
-__device__ __forceinline__ void prefetch_second_level(const void* from, uint32_t bytes) {
-  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(bytes) : "memory");
-}
-__device__ __forceinline__ void barrier_arrive_cluster(uint32_t bar) {
-  asm volatile("mbarrier.arrive.release.cluster.shared::cluster.b64 _, [%0];" ::"r"(bar) : "memory");
-}
-__device__ __forceinline__ void cluster_arrive() {
-  asm volatile("barrier.cluster.arrive.release;" ::: "memory");
-}
-__device__ __forceinline__ void cluster_wait() { asm volatile("barrier.cluster.wait.acquire;" ::: "memory"); }
 // As barrier_wait, for what other blocks of the cluster wrote.
 __device__ __forceinline__ void barrier_wait_cluster(uint32_t bar, uint32_t parity) {
   asm volatile(
@@ -120,6 +99,41 @@ __device__ __forceinline__ void unpack_chunk(float (&v)[8], const uint4& a, cons
 __device__ __forceinline__ int64_t source_row(const SmallParams& p, int row) {
   return p.index ? min(max(__ldg(p.index + row), 0), p.x_rows - 1) : row;
 }
+
+// One over the deviation of R rows, by a warpgroup that sees the rows' tiles pass by: a few lanes per row, of
+// which each takes whole chunks. One pass in f32: a mean as large as a hundred deviations costs three digits.
+template <class T, int R>
+struct Deviation {
+  static constexpr int kLanes = 128 / R < 8 ? 128 / R : 8, kChunks = 8 / kLanes;
+  const int lane, row;
+  float sum[2] = {}, squares[2] = {};
+
+  __device__ __forceinline__ explicit Deviation(int thread) : lane(thread % kLanes), row(thread / kLanes) {}
+  __device__ __forceinline__ void take(uint32_t at_tile) {
+    if (row >= R) return;
+#pragma unroll
+    for (int i = 0; i < kChunks; ++i) {
+      const int4 chunk = load_shared(at_tile + swizzled<8>(row, lane + i * kLanes));
+      const int words[4] = {chunk.x, chunk.y, chunk.z, chunk.w};
+#pragma unroll
+      for (int e = 0; e < 4; ++e) {
+        const float2 v = unpack2<T>(static_cast<uint32_t>(words[e]));
+        sum[0] += v.x, sum[1] += v.y;
+        squares[0] = fmaf(v.x, v.x, squares[0]), squares[1] = fmaf(v.y, v.y, squares[1]);
+      }
+    }
+  }
+  __device__ __forceinline__ void leave(float* to, const SmallParams& p) const {
+    float total = sum[0] + sum[1], square = squares[0] + squares[1];
+#pragma unroll
+    for (int o = kLanes / 2; o; o >>= 1) {
+      total += __shfl_xor_sync(0xffffffffu, total, o);
+      square += __shfl_xor_sync(0xffffffffu, square, o);
+    }
+    const float mean = total * p.one_over_k;
+    if (lane == 0 && row < R) to[row] = rsqrtf(fmaxf(fmaf(-mean, mean, square * p.one_over_k), 0.0f) + p.eps);
+  }
+};
 
 // Starts copies of `steps` tiles of 64 values from step `begin` on; the caller waits for them.
 template <class T, int R, int THREADS>

@@ -142,9 +142,9 @@ __global__ void __launch_bounds__(LinearShape<GROUPS, N, STAGES>::kThreads,
   const uint32_t at_stage = shared_address(memory),
                  at_full = at_stage + STAGES * Shape::kStage + Shape::kStaging;
   const uint32_t at_empty = at_full + STAGES * 8;
-  const int warp = threadIdx.x >> 5, lane = threadIdx.x & 31;
+  const int warp = warp_index(), lane = threadIdx.x & 31;
 
-  const int ranks = static_cast<int>(cluster_size()), rank = static_cast<int>(cluster_rank());
+  const int ranks = alike(static_cast<int>(cluster_size())), rank = alike(static_cast<int>(cluster_rank()));
   const int columns = (p.n + N - 1) / N, all_steps = (p.k + kStepK - 1) / kStepK;
   const int step_begin = all_steps * rank / ranks, steps = all_steps * (rank + 1) / ranks - step_begin;
   // Neighbouring tiles share their rows.
@@ -206,7 +206,7 @@ __global__ void __launch_bounds__(LinearShape<GROUPS, N, STAGES>::kThreads,
     rows = *p.rows;
   } else {
     wait_for_previous();
-    rows = *p.rows;
+    rows = alike(*p.rows);
     const int tiles = tiles_in(rows), group = warp >> 2;
     auto release = [&](int slot) {
       if (lane == 0) barrier_arrive(at_empty + slot * 8);

@@ -34,7 +34,7 @@ __global__ void __launch_bounds__(StagedShape<N, STAGES>::kThreads, 1)
   const uint32_t at_full = at_tile + Shape::kTile + Shape::kBias, at_empty = at_full + STAGES * 8;
   const uint32_t at_residual = at_empty + STAGES * 8,
                  at_left = at_residual + 8;  // the tile is there; it may be replaced
-  const int warp = threadIdx.x >> 5, lane = threadIdx.x & 31;
+  const int warp = warp_index(), lane = threadIdx.x & 31;
   const int columns = (p.n + N - 1) / N, steps = (p.k + kStepK - 1) / kStepK;
   const bool residual = p.residual != nullptr;
 
@@ -96,7 +96,7 @@ __global__ void __launch_bounds__(StagedShape<N, STAGES>::kThreads, 1)
   } else {
     registers_up<232>();
     wait_for_previous();
-    const int rows = *p.rows, tiles = columns * ((rows + Shape::kRows - 1) / Shape::kRows), group = warp >> 2;
+    const int rows = alike(*p.rows), tiles = columns * ((rows + Shape::kRows - 1) / Shape::kRows), group = warp >> 2;
     float sums[N / 2];
     int count = 0, turn = 0;
     for (int tile = blockIdx.x; tile < tiles; tile += gridDim.x, ++turn) {

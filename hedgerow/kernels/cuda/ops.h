@@ -52,9 +52,9 @@ struct LinearPlan {
 };
 // One that serves any number of rows: with it a row's bits do not depend on its batch.
 constexpr LinearPlan kInvariantLinear{.tile = LinearTile::pingpong_128};
-// The residual may be f32 or the dtype of x; so may `out`. A norm or an index is fused for any shape.
+// The residual may be f32 or the dtype of x; so may `out`. A norm, a division or an index is fused for any shape.
 cudaError_t linear(cudaStream_t stream, const LinearArgs& args, LinearPlan plan = {});
-bool fuses_norm(int rows, int n, int k);
+NormFusion fuses_norm(int rows, int n, int k, bool folded);
 // `alike`: x, the residual and out are of one dtype.
 LinearPlan linear_plan(int rows, int n, int k, bool residual, bool alike = true);
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Ops on single rows: normalisation, patches, moving rows, scores. A warp per row wherever a row has more
 // than a few values; rows past the live count are not touched.
+#include <climits>
+
 #include "hedgerow/kernels/cuda/device.cuh"
 #include "hedgerow/kernels/cuda/launch.h"
 #include "hedgerow/kernels/cuda/ops.h"
@@ -26,38 +28,12 @@ __device__ __forceinline__ float4 load_early(const float* from) {
   return v;
 }
 
-// Weights of products to come: while rows are few, memory has nothing else to do than to bring them into the second-level
-// cache.
-struct Soon {
-  const char* data[2];
-  int64_t bytes[2];
-  // Thread `i` of `count` asks for its lines.
-  __device__ __forceinline__ void fetch(int64_t i, int64_t count) const {
-    constexpr int kLine = 128;
-#pragma unroll
-    for (int k = 0; k < 2; ++k) {
-      for (int64_t at = i * kLine; at < bytes[k]; at += count * kLine)
-        asm volatile("prefetch.global.L2 [%0];" ::"l"(data[k] + at));
-    }
-  }
-};
-Soon soon_of(const LayerNormArgs& a) {
-  Soon soon = {};
-  for (int k = 0; k < 2; ++k) {
-    if (!a.soon[k]) continue;
-    soon.data[k] = a.soon[k]->data.as<const char>();
-    soon.bytes[k] = static_cast<int64_t>(a.soon[k]->data.bytes());
-  }
-  return soon;
-}
-
 // `kQuads` groups of four values per lane; dim a multiple of 4. What does not depend on the kernel before is
 // fetched before the wait, the row without waiting for the row count.
 template <class In, class Out, int kQuads>
 __global__ void __launch_bounds__(kWarps * 32)
     layer_norm_rows(const In* x, int64_t x_row, const int32_t* index, const float* gamma, const float* beta,
-                    float eps, int dim, Out* out, int64_t out_row, const int32_t* rows, int capacity,
-                    const __grid_constant__ Soon soon) {
+                    float eps, int dim, Out* out, int64_t out_row, const int32_t* rows, int capacity) {
   const int lane = threadIdx.x & 31, row = my_row();
   let_next_start();
   float4 g[kQuads], b[kQuads];
@@ -90,7 +66,6 @@ __global__ void __launch_bounds__(kWarps * 32)
     }
     sum += (v[q][0] + v[q][1]) + (v[q][2] + v[q][3]);
   }
-  soon.fetch(row * 32 + lane, capacity * 32);
   const float mean = warp_sum(sum) / dim;
   float squares = 0;
 #pragma unroll
@@ -121,7 +96,7 @@ __global__ void __launch_bounds__(kWarps * 32)
 template <class In, class Out>
 __global__ void __launch_bounds__(kWarps * 32)
     layer_norm_any(const In* x, int64_t x_row, const int32_t* index, const float* gamma, const float* beta,
-                   float eps, int dim, Out* out, int64_t out_row, const int32_t* rows, int, Soon) {
+                   float eps, int dim, Out* out, int64_t out_row, const int32_t* rows, int) {
   const int lane = threadIdx.x & 31, row = my_row();
   wait_for_previous();
   let_next_start();
@@ -141,14 +116,15 @@ __global__ void __launch_bounds__(kWarps * 32)
 template <class In, class Out>
 cudaError_t queue_layer_norm(cudaStream_t stream, const LayerNormArgs& a) {
   const int dim = static_cast<int>(a.x.extents[1]), quads = (dim + 127) / 128;
-  const auto aligned = [](const Tensor& t) {
-    return reinterpret_cast<uintptr_t>(t.data) % 16 == 0 && t.strides[0] * bytes_of(t.dtype) % 16 == 0;
+  const auto aligned = [](const Tensor& t) {  // a vector's stride is one value
+    return reinterpret_cast<uintptr_t>(t.data) % 16 == 0 &&
+           (t.rank == 1 || t.strides[0] * bytes_of(t.dtype) % 16 == 0);
   };
   const auto queue = [&](auto kernel_constant) {
     return launch<decltype(kernel_constant)::value>(
         stream, warp_per_row(a.rows), a.x.as<const In>(), a.x.strides[0], a.index.as<const int32_t>(),
         a.gamma.as<const float>(), a.beta.as<const float>(), a.eps, dim, a.out.as<Out>(), a.out.strides[0],
-        live(a.rows), a.rows.row_capacity, soon_of(a));
+        live(a.rows), a.rows.row_capacity);
   };
   if (dim % 4 == 0 && aligned(a.x) && aligned(a.out) && aligned(a.gamma) && aligned(a.beta)) {
     if (quads <= 2)
@@ -168,24 +144,51 @@ cudaError_t queue_layer_norm(cudaStream_t stream, const LayerNormArgs& a) {
   return queue(std::integral_constant<decltype(&layer_norm_any<In, Out>), layer_norm_any<In, Out>>{});
 }
 
+// `quads`: four values of a patch's line may be stored at a time; they are read so where a picture's pixels allow it.
 template <class Out>
-__global__ void __launch_bounds__(256)
+__global__ void __launch_bounds__(kWarps * 32)
     patchify_rows(const float* const* images, const int32_t* heights, const int32_t* widths, int patch,
-                  int special, Out* out, int64_t out_row, Rows rows) {
+                  int special, Out* out, int64_t out_row, Rows rows, bool quads) {
+  const int lane = threadIdx.x & 31, row = my_row();
   wait_for_previous();
   let_next_start();
-  const int row = blockIdx.x;
   if (row >= rows.total()) return;
-  const int image = rows.owner(row), place = row - rows.offsets[image] - special, values = 3 * patch * patch;
+  int image = 0;  // the last one that begins at or before the row; 256 offsets are in flight together
+  for (int first = 1; first < rows.batch; first += 256) {
+    int begins[8];
+#pragma unroll
+    for (int u = 0; u < 8; ++u) {
+      const int i = first + u * 32 + lane;
+      begins[u] = i < rows.batch ? rows.offsets[i] : INT_MAX;
+    }
+#pragma unroll
+    for (int u = 0; u < 8; ++u) image += __popc(__ballot_sync(0xffffffffu, begins[u] <= row));
+  }
+  const int place = row - rows.offsets[image] - special, values = 3 * patch * patch;
   Out* const to = out + row * out_row;
   if (place < 0) {
-    for (int i = threadIdx.x; i < values; i += 256) to[i] = from_float<Out>(0.0f);
+    for (int i = lane; i < values; i += 32) to[i] = from_float<Out>(0.0f);
     return;
   }
   const int height = heights[image], width = widths[image], across = width / patch;
   const float* const from =
       images[image] + static_cast<int64_t>(place / across) * patch * width + (place % across) * patch;
-  for (int i = threadIdx.x; i < values; i += 256) {
+  if (quads && reinterpret_cast<uintptr_t>(from) % 16 == 0) {
+    const int per_line = patch / 4;
+#pragma unroll 6
+    for (int i = lane; i < values / 4; i += 32) {
+      const int line = i / per_line, channel = line / patch, y = line - channel * patch;
+      const float4 v = __ldcs(reinterpret_cast<const float4*>(
+          from + (static_cast<int64_t>(channel) * height + y) * width + (i - line * per_line) * 4));
+      if constexpr (std::is_same_v<Out, float>) {
+        reinterpret_cast<float4*>(to)[i] = v;
+      } else {
+        reinterpret_cast<uint2*>(to)[i] = make_uint2(pack2<Out>(v.x, v.y), pack2<Out>(v.z, v.w));
+      }
+    }
+    return;
+  }
+  for (int i = lane; i < values; i += 32) {
     const int x = i % patch, y = i / patch % patch, channel = i / (patch * patch);
     to[i] = from_float<Out>(from[(static_cast<int64_t>(channel) * height + y) * width + x]);
   }
@@ -344,8 +347,10 @@ cudaError_t patchify(cudaStream_t stream, const PatchifyArgs& a) {
   const Rows rows{a.rows.offsets, a.rows.batch};
   return by_type(a.out.dtype, [&](auto out) {
     using Out = decltype(out);
-    return launch<patchify_rows<Out>>(stream, {a.rows.row_capacity, 256}, a.images, a.heights, a.widths,
-                                      a.patch, a.special, a.out.as<Out>(), a.out.strides[0], rows);
+    const bool quads = a.patch % 4 == 0 && reinterpret_cast<uintptr_t>(a.out.data) % 16 == 0 &&
+                       a.out.strides[0] * bytes_of(a.out.dtype) % 16 == 0;
+    return launch<patchify_rows<Out>>(stream, warp_per_row(a.rows), a.images, a.heights, a.widths, a.patch, a.special,
+                                      a.out.as<Out>(), a.out.strides[0], rows, quads);
   });
 }
 
