@@ -82,9 +82,10 @@ PackedLinear pack_head(const VitParameters& p, const Packer& pack) {
 std::shared_ptr<const VitWeights> pack_vit(const VitParameters& p, const Backend& backend, Dtype dtype) {
   const VitConfig& c = p.config;
   check(c);
-  require(dtype == Dtype::f32 || dtype == Dtype::bf16 || (dtype == Dtype::f16 && backend.narrow_stream),
-          fmt::format("vit: dtype: wanted f32{} or bf16, found {}", backend.narrow_stream ? ", f16" : "",
-                      name_of(dtype)));
+  const bool eight = bytes_of(dtype) == 1;
+  require(takes(backend, dtype), fmt::format("vit: dtype: wanted {}, found {}", dtypes_of(backend), name_of(dtype)));
+  require(!eight || (c.dim % 16 == 0 && c.hidden_dim % 16 == 0),
+          fmt::format("vit: {}: wanted dim and hidden_dim in multiples of 16, found {} and {}", name_of(dtype), c.dim, c.hidden_dim));
   require(static_cast<int>(p.blocks.size()) == c.layers,
           fmt::format("vit: wanted {} blocks, found {}", c.layers, p.blocks.size()));
   require(p.predictors.empty() || p.predictors.size() == 3,
@@ -96,6 +97,10 @@ std::shared_ptr<const VitWeights> pack_vit(const VitParameters& p, const Backend
   check_size(p.norm_weight, c.dim, "norm");
   check_size(p.norm_bias, c.dim, "norm bias");
 
+  // In 8 bits the last block stays in f16, as do patches, attention's projection and the head: what the answer is read from is
+  // worth more there than the time is.
+  const Dtype asked = dtype;
+  if (eight) dtype = Dtype::f16;
   const Packer pack(backend, dtype);
   auto w = std::make_shared<VitWeights>();
   w->config = c;
@@ -113,17 +118,19 @@ std::shared_ptr<const VitWeights> pack_vit(const VitParameters& p, const Backend
     for (const auto* v : {&b.norm1_weight, &b.norm1_bias, &b.norm2_weight, &b.norm2_bias})
       check_size(*v, c.dim, "block norm");
     VitBlockWeights block;
+    const EightBits types = eight ? eight_bits_of(asked, i, c.layers) : EightBits{dtype, dtype, dtype};
+    if (eight) block.units = e4m3_units(b);
     block.norm1 = norm_on(backend, b.norm1_weight, b.norm1_bias);
     block.norm2 = norm_on(backend, b.norm2_weight, b.norm2_bias);
     if (i + 1 < c.layers) {
-      block.qkv = pack(b.qkv_weight, b.qkv_bias, 3 * c.dim, c.dim, "qkv");
+      block.qkv = Packer(backend, types.qkv)(b.qkv_weight, b.qkv_bias, 3 * c.dim, c.dim, "qkv");
     } else {
       block.q = pack(b.qkv_weight, b.qkv_bias, c.dim, c.dim, "qkv");
       block.kv = pack(b.qkv_weight, b.qkv_bias, 2 * c.dim, c.dim, "qkv", c.dim);
     }
     block.proj = pack(b.proj_weight, b.proj_bias, c.dim, c.dim, "proj");
-    block.fc1 = pack(b.fc1_weight, b.fc1_bias, c.hidden_dim, c.dim, "fc1");
-    block.fc2 = pack(b.fc2_weight, b.fc2_bias, c.dim, c.hidden_dim, "fc2");
+    block.fc1 = Packer(backend, types.fc1)(b.fc1_weight, b.fc1_bias, c.hidden_dim, c.dim, "fc1");
+    block.fc2 = Packer(backend, types.fc2)(b.fc2_weight, b.fc2_bias, c.dim, c.hidden_dim, "fc2");
     w->blocks.push_back(std::move(block));
   }
   w->norm = norm_on(backend, p.norm_weight, p.norm_bias);
