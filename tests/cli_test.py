@@ -279,6 +279,10 @@ class Cli(unittest.TestCase):
                      run("bench", "vit", "--models", TINY, "--dtypes", "f16"),
                      run("bench", "attention", "--dtypes", "f32,f16")):
             self.refused(done, "wanted f32 or bf16", "found f16")
+        for done in (self.classify(self.pictures / "a.png", "--dtype", "fp8"),
+                     run("bench", "vit", "--models", TINY, "--dtypes", "fp8"),
+                     run("bench", "attention", "--dtypes", "fp8")):
+            self.refused(done, "wanted f32 or bf16", "found fp8")
 
     def test_preprocessing_can_be_overridden(self):
         base = self.results(self.pictures / "a.png", "--logits")[0]["logits"]

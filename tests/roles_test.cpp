@@ -118,6 +118,36 @@ TEST(Roles, survivors_of_the_merge_are_targets) {
   EXPECT_EQ(role, reference::survivor_roles(args));
 }
 
+TEST(E4m3, rounds_to_nearest_even_and_back) {
+  std::vector<float> values;  // all that are not negative, ascending
+  for (int b = 0; b < 0x7f; ++b) {
+    const float f = e4m3_to_f32(static_cast<uint8_t>(b));
+    EXPECT_EQ(f32_to_e4m3(f), b);
+    EXPECT_EQ(f32_to_e4m3(-f), b | 0x80);
+    EXPECT_EQ(e4m3_to_f32(static_cast<uint8_t>(b | 0x80)), -f);
+    if (!values.empty()) {
+      EXPECT_GT(f, values.back());
+      const float between = 0.5f * (f + values.back());
+      EXPECT_EQ(f32_to_e4m3(between), b % 2 ? b - 1 : b);  // halfway: to even
+      EXPECT_EQ(f32_to_e4m3(std::nextafter(between, 0.0f)), b - 1);
+      EXPECT_EQ(f32_to_e4m3(std::nextafter(between, 500.0f)), b);
+    }
+    values.push_back(f);
+  }
+  EXPECT_EQ(values[1], 0x1p-9f);
+  EXPECT_EQ(values.back(), 448.0f);
+  for (const float large : {449.0f, 1e30f, INFINITY}) EXPECT_EQ(f32_to_e4m3(large), 0x7e);
+  EXPECT_TRUE(std::isnan(e4m3_to_f32(0x7f)) && std::isnan(e4m3_to_f32(f32_to_e4m3(NAN))));
+}
+
+TEST(E4m3, unit_is_the_least_power_of_two_that_fits) {
+  EXPECT_EQ(e4m3_unit(448), 1.0f);
+  EXPECT_EQ(e4m3_unit(449), 2.0f);
+  EXPECT_EQ(e4m3_unit(224), 0.5f);
+  EXPECT_EQ(e4m3_unit(225), 1.0f);
+  EXPECT_EQ(e4m3_unit(0), 1.0f);
+}
+
 TEST(Half, rounds_to_nearest_even_and_back) {
   for (uint32_t h = 0; h < 0x10000; ++h) {
     const float f = f16_to_f32(static_cast<uint16_t>(h));

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Real pictures on the GPU against the CPU's f32: what 16-bit arithmetic changes. Per method: largest difference of the
+// Real pictures on the GPU against the CPU's f32: what arithmetic in 16 or 8 bits changes. Per method: largest difference of the
 // logits over pictures that kept the same patches, Jaccard overlap of the sets left at the end, top-1 agreement; the same
 // with the GPU's sets imposed on the CPU (methods that prune once); and packed rows against the full grid on the GPU.
-// JSON lines on standard output. With DUMP, a folder: pixels, the CPU's logits and the sets imposed, for f16_error.py.
-//   agreement MODEL FOLDER [f16|bf16|f32] [most pictures] [DUMP]
+// JSON lines on standard output,
+// for each dtype. With DUMP, a folder: pixels, the CPU's logits and the sets imposed, for f16_error.py.
+//   agreement MODEL FOLDER [f16,bf16,f32,fp8,int8] [most pictures] [DUMP]
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -11,6 +12,7 @@
 #include <filesystem>
 #include <fstream>
 #include <set>
+#include <sstream>
 #include <string>
 
 #include "hedgerow/core/error.h"
@@ -65,7 +67,7 @@ double apart(const std::vector<float>& a, const std::vector<float>& b) {
   return worst;
 }
 
-void compare(const char* what, const std::string& method, const Answers& want, const Answers& got, bool sets) {
+void compare(const char* what, const char* dtype, const std::string& method, const Answers& want, const Answers& got, bool sets) {
   int same = 0, agree = 0;
   double worst = 0, jaccard = 0;
   for (size_t i = 0; i < want.logits.size(); ++i) {
@@ -84,9 +86,9 @@ void compare(const char* what, const std::string& method, const Answers& want, c
     worst = std::max(worst, apart(want.logits[i], got.logits[i]));
   }
   const double n = static_cast<double>(want.logits.size());
-  std::printf("{\"what\":\"%s\",\"method\":\"%s\",\"pictures\":%zu,\"same_sets\":%d,\"worst_where_same\":%.6f,"
+  std::printf("{\"what\":\"%s\",\"dtype\":\"%s\",\"method\":\"%s\",\"pictures\":%zu,\"same_sets\":%d,\"worst_where_same\":%.6f,"
               "\"top1_agreement\":%.5f",
-              what, method.c_str(), want.logits.size(), same, worst, agree / n);
+              what, dtype, method.c_str(), want.logits.size(), same, worst, agree / n);
   if (sets) std::printf(",\"jaccard\":%.5f", jaccard / n);
   std::printf("}\n");
   std::fflush(stdout);
@@ -107,14 +109,50 @@ void dump(const std::string& folder, const std::string& method, const Answers& a
   }
 }
 
+Dtype dtype_named(const std::string& name) {
+  for (const Dtype d : {Dtype::f32, Dtype::bf16, Dtype::f16, Dtype::e4m3, Dtype::i8})
+    if (name == name_of(d)) return d;
+  throw Error("agreement: wanted f32, bf16, f16, fp8 or int8, found " + name);
+}
+
+// `want`: the CPU's answers to the method, with tokens.
+void against(const ClassifierModel& cpu, const ClassifierModel& gpu, const std::vector<PreparedPicture>& pictures,
+             PruneMethod method, const Answers& want, const std::string& dumped) {
+  const char* dtype = name_of(gpu.dtype);
+  VitRun how;
+  how.prune.method = method;
+  how.output = Output::tokens;
+  const Answers got = answers(gpu, pictures, how, 1);
+  compare("gpu against cpu f32", dtype, name_of(method), want, got, true);
+  how.output = Output::logits;
+  if (prunes_after_a_block(method)) {
+    VitRun told;
+    told.prune.after = how.prune.after;
+    const Answers imposed = answers(cpu, pictures, told, 16, &got.left);
+    Answers same = got;
+    same.kept = imposed.kept;
+    compare("gpu against cpu f32, the gpu's sets imposed", dtype, name_of(method), imposed, same, false);
+    if (!dumped.empty()) dump(dumped, name_of(method), imposed, got.left);
+  }
+  how.batch_invariant = true;
+  const Answers packed = answers(gpu, pictures, how, 1);
+  if (method == PruneMethod::evit || method == PruneMethod::tome || method == PruneMethod::diffrate) return;
+  how.layout = Layout::padded;
+  compare("gpu padded against gpu packed, batch invariant", dtype, name_of(method), packed, answers(gpu, pictures, how, 1), false);
+}
+
 void run(int argc, char** argv) {
-  require(argc >= 3, "agreement: wanted MODEL FOLDER [f16|bf16|f32] [most pictures] [DUMP]");
-  const std::string dtype = argc > 3 ? argv[3] : "f16";
+  require(argc >= 3, "agreement: wanted MODEL FOLDER [f16,bf16,f32,fp8,int8] [most pictures] [DUMP]");
   const size_t most = argc > 4 ? static_cast<size_t>(std::atoi(argv[4])) : 1u << 30;
-  ModelOptions on_cpu, on_gpu;
-  on_gpu.kernels = "cuda";
-  on_gpu.dtype = dtype == "f32" ? Dtype::f32 : dtype == "bf16" ? Dtype::bf16 : Dtype::f16;
-  const auto cpu = load_classifier_model(argv[1], on_cpu), gpu = load_classifier_model(argv[1], on_gpu);
+  const auto cpu = load_classifier_model(argv[1], {});
+  std::vector<std::shared_ptr<const ClassifierModel>> gpus;
+  std::istringstream dtypes(argc > 3 ? argv[3] : "f16");
+  for (std::string name; std::getline(dtypes, name, ',');) {
+    ModelOptions on_gpu;
+    on_gpu.kernels = "cuda";
+    on_gpu.dtype = dtype_named(name);
+    gpus.push_back(load_classifier_model(argv[1], on_gpu));
+  }
   std::vector<std::string> paths;
   for (const auto& entry : std::filesystem::directory_iterator(argv[2])) paths.push_back(entry.path().string());
   std::sort(paths.begin(), paths.end());
@@ -137,24 +175,10 @@ void run(int argc, char** argv) {
     VitRun how;
     how.prune.method = method;
     how.output = Output::tokens;
-    const Answers want = answers(*cpu, pictures, how, 16), got = answers(*gpu, pictures, how, 1);
-    compare("gpu against cpu f32", name_of(method), want, got, true);
-    how.output = Output::logits;
-    if (method == PruneMethod::none && !dumped.empty()) dump(dumped, name_of(method), want, want.left);
-    if (prunes_after_a_block(method)) {
-      VitRun told;
-      told.prune.after = how.prune.after;
-      const Answers imposed = answers(*cpu, pictures, told, 16, &got.left);
-      Answers same = got;
-      same.kept = imposed.kept;
-      compare("gpu against cpu f32, the gpu's sets imposed", name_of(method), imposed, same, false);
-      if (!dumped.empty()) dump(dumped, name_of(method), imposed, got.left);
-    }
-    how.batch_invariant = true;
-    const Answers packed = answers(*gpu, pictures, how, 1);
-    if (method == PruneMethod::evit || method == PruneMethod::tome || method == PruneMethod::diffrate) continue;
-    how.layout = Layout::padded;
-    compare("gpu padded against gpu packed, batch invariant", name_of(method), packed, answers(*gpu, pictures, how, 1), false);
+    const Answers want = answers(*cpu, pictures, how, 16);
+    const bool dumps = !dumped.empty();
+    if (method == PruneMethod::none && dumps) dump(dumped, name_of(method), want, want.left);
+    for (const auto& gpu : gpus) against(*cpu, *gpu, pictures, method, want, dumps && gpu == gpus.front() ? dumped : "");
   }
 }
 

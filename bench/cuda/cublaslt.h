@@ -12,12 +12,14 @@
 
 namespace hedgerow::cuda::bench {
 
-// out[rows, n] = act(x[rows, k] w[n, k]^T + bias) + residual of one 16-bit type; GELU is the tanh kind there.
+// out[rows, n] = act(x[rows, k] w[n, k]^T + bias) + residual of one 16-bit type, or x and w e4m3 and the rest f16; GELU is the
+// tanh kind there.
 class VendorLinear {
  public:
   VendorLinear(Dtype dtype, int rows, int n, int k, bool gelu, bool residual)
-      : scratch_(device_buffer(kScratch)), bias_(random_halves(n, dtype, 1, 4)), residual_(residual) {
-    const cudaDataType_t type = dtype == Dtype::f16 ? CUDA_R_16F : CUDA_R_16BF;
+      : scratch_(device_buffer(kScratch)), bias_(random_halves(n, dtype == Dtype::bf16 ? dtype : Dtype::f16, 1, 4)), residual_(residual) {
+    const cudaDataType_t rows_type = dtype == Dtype::bf16 ? CUDA_R_16BF : CUDA_R_16F;
+    const cudaDataType_t type = dtype == Dtype::e4m3 ? CUDA_R_8F_E4M3 : rows_type;
     const cublasOperation_t transposed = CUBLAS_OP_T;
     const cublasLtEpilogue_t epilogue = gelu ? CUBLASLT_EPILOGUE_GELU_BIAS : CUBLASLT_EPILOGUE_BIAS;
     const void* bias = bias_.as();
@@ -26,7 +28,7 @@ class VendorLinear {
           set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias) &&
           library().layout(&w_, type, k, n, k) == CUBLAS_STATUS_SUCCESS &&
           library().layout(&x_, type, k, rows, k) == CUBLAS_STATUS_SUCCESS &&
-          library().layout(&out_, type, n, rows, n) == CUBLAS_STATUS_SUCCESS;
+          library().layout(&out_, rows_type, n, rows, n) == CUBLAS_STATUS_SUCCESS;
     if (!ok_) return;
     cublasLtMatmulPreference_t wish;
     cublasLtMatmulHeuristicResult_t found;

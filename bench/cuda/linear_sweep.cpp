@@ -5,8 +5,9 @@
 // on standard output.
 // `steady` runs each for a quarter of a second: under power and heat as in a long job, where what is fast for
 // a millisecond may not be.
-//   linear_sweep [f16|bf16] [all [DIM] | steady [DIM] | point DIM ROWS TILE SHARE: the products once each,
+//   linear_sweep [f16|bf16|fp8] [all [DIM] | steady [DIM] | point DIM ROWS TILE SHARE: the products once each,
 //   eager, for a profiler]
+// fp8: rows and weights are e4m3, so is what fc1 puts out; the rest is f16 (cuBLASLt: what fc1 puts out too).
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
@@ -40,15 +41,16 @@ std::string name_of(const LinearPlan& plan) {
 }
 
 // Shapes that may win somewhere.
-std::vector<LinearPlan> plans_for(int rows, int k, bool steady) {
+std::vector<LinearPlan> plans_for(int rows, int k, bool steady, Dtype dtype) {
   std::vector<LinearPlan> plans;
+  const bool turns_only = dtype == Dtype::e4m3;
   for (LinearTile tile : {LinearTile::split_64x64, LinearTile::split_128x64, LinearTile::split_128x128}) {
     for (int split : {1, 2, 4, 8}) {
-      if (rows <= 4000 && !steady && k / 64 >= split) plans.push_back({tile, split});
+      if (rows <= 4000 && !steady && !turns_only && k / 64 >= split) plans.push_back({tile, split});
     }
   }
-  if (rows < 190) return plans;
-  if (!steady) plans.push_back({LinearTile::staged_192});
+  if (rows < 190 && !turns_only) return plans;
+  if (!steady && !turns_only) plans.push_back({LinearTile::staged_192});
   for (LinearTile tile : {LinearTile::pingpong_192, LinearTile::pingpong_128}) {
     for (Share share : {Share::none, Share::weights, Share::rows}) plans.push_back({.tile = tile, .share = share});
   }
@@ -58,7 +60,10 @@ std::vector<LinearPlan> plans_for(int rows, int k, bool steady) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  const Dtype dtype = argc > 1 && !std::strcmp(argv[1], "bf16") ? Dtype::bf16 : Dtype::f16;
+  const Dtype dtype = argc > 1 && !std::strcmp(argv[1], "bf16")  ? Dtype::bf16
+                      : argc > 1 && !std::strcmp(argv[1], "fp8") ? Dtype::e4m3
+                                                                 : Dtype::f16;
+  const Dtype rows_dtype = dtype == Dtype::e4m3 ? Dtype::f16 : dtype;
   const bool steady = argc > 2 && !std::strcmp(argv[2], "steady");
   const bool all = steady || (argc > 2 && !std::strcmp(argv[2], "all"));
   if (bench::no_device()) return 77;
@@ -80,16 +85,19 @@ int main(int argc, char** argv) {
       for (const Product& product : products) {
         const Buffer x = bench::random_halves(static_cast<size_t>(rows) * product.k, dtype, 1, 1);
         const Buffer out = device_buffer(static_cast<size_t>(rows) * product.n * 2);
-        const Buffer residual = bench::random_halves(static_cast<size_t>(rows) * product.n, dtype, 1, 2);
+        const Buffer residual = bench::random_halves(static_cast<size_t>(rows) * product.n, rows_dtype, 1, 2);
         const Buffer offsets = bench::device_offsets({rows});
         const std::vector<float> bias(product.n, 0.5f);
         PackedLinear w = pack_linear(std::vector<float>(static_cast<size_t>(product.n) * product.k).data(),
                                      bias.data(), product.n, product.k, dtype);
         w.data = bench::random_halves(static_cast<size_t>(product.n) * product.k, dtype, 0.03f, 3);
+        w.unit = e4m3_unit(8 * 0.03f);
         LinearArgs a;
         a.x = matrix_view(x.as(), dtype, rows, product.k), a.w = &w, a.act = product.act;
-        if (product.residual) a.residual = matrix_view(residual.as(), dtype, rows, product.n);
-        a.out = matrix_view(out.as(), dtype, rows, product.n);
+        a.x.unit = e4m3_unit(8);
+        if (product.residual) a.residual = matrix_view(residual.as(), rows_dtype, rows, product.n);
+        a.out = matrix_view(out.as(), product.act == Activation::none ? rows_dtype : dtype, rows, product.n);
+        a.out.unit = e4m3_unit(8);
         a.rows = {offsets.as<const int32_t>(), 1, rows, rows};
         if (point) {
           const LinearPlan plan{.tile = static_cast<LinearTile>(std::atoi(argv[5])),
@@ -125,7 +133,8 @@ int main(int argc, char** argv) {
           return timed(
               [&](cudaStream_t s) { return vendor.queue(s, x.as(), w.data.as(), residual.as(), out.as()); });
         };
-        const LinearPlan chosen = linear_plan(rows, product.n, product.k, product.residual);
+        const LinearPlan chosen = dtype == Dtype::e4m3 ? linear_plan_eight_bits(rows, product.n, product.k, product.residual)
+                                                       : linear_plan(rows, product.n, product.k, product.residual);
         const double us = ours({}), vendor_us = vendors(product.act != Activation::none, product.residual);
         double best = us;
         std::printf(
@@ -134,7 +143,7 @@ int main(int argc, char** argv) {
             dim, rows, product.name, us, work / us * 1e-6, name_of(chosen).c_str(), vendor_us,
             vendors(false, false));
         if (all) {
-          for (const LinearPlan& plan : plans_for(rows, product.k, steady)) {
+          for (const LinearPlan& plan : plans_for(rows, product.k, steady, dtype)) {
             const double t = ours(plan);
             best = std::min(best, t);
             std::printf(",\"%s\":%.2f", name_of(plan).c_str(), t);

@@ -362,7 +362,7 @@ Command add_bench_vit(CLI::App& app) {
   app.add_option("--methods", f->methods, "pruning methods")->capture_default_str();
   app.add_option("--batches", f->batches, "pictures a forward pass")->capture_default_str();
   app.add_option("--keeps", f->keeps, "keep rates, for methods that have one")->capture_default_str();
-  app.add_option("--dtypes", f->dtypes, "f32, bf16, on a GPU f16; default: f32,bf16, on a GPU f16");
+  app.add_option("--dtypes", f->dtypes, "f32, bf16, on a GPU f16, on Hopper fp8, int8; default: f32,bf16, on a GPU f16");
   add_device_flag(app, &f->device);
   app.add_flag("--whole-last-block", f->whole_last,
                "compute the last block for all rows, not only for those that are read");

@@ -57,7 +57,9 @@ Dtype parse_dtype(const std::string& text) {
   if (text == "f32") return Dtype::f32;
   if (text == "bf16") return Dtype::bf16;
   if (text == "f16") return Dtype::f16;
-  throw Error(fmt::format("dtype: wanted f32, bf16 or f16, found '{}'", text));
+  if (text == "fp8") return Dtype::e4m3;
+  if (text == "int8") return Dtype::i8;
+  throw Error(fmt::format("dtype: wanted f32, bf16, f16, fp8 or int8, found '{}'", text));
 }
 
 std::string kernels_of(const std::string& device) { return device == "cuda" ? "cuda" : ""; }
@@ -83,8 +85,8 @@ void ModelFlags::add_to(CLI::App& command) {
   command.add_option("--model", model, "folder, .safetensors file, name, or random:deit-tiny and the like")
       ->capture_default_str()
       ->group("Model");
-  command.add_option("--dtype", dtype, "arithmetic of the matrix products; f32 on a CPU, f16 on a GPU unless given")
-      ->check(CLI::IsMember({"f32", "bf16", "f16"}))
+  command.add_option("--dtype", dtype, "arithmetic of the matrix products; f32 on a CPU, f16 on a GPU unless given; on Hopper fp8 and int8: most of them in 8 bits")
+      ->check(CLI::IsMember({"f32", "bf16", "f16", "fp8", "int8"}))
       ->group("Model");
   add_device_flag(command, &device);
   command.add_option("--size", size, "resolution; default: the checkpoint's")

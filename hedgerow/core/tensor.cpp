@@ -3,8 +3,10 @@
 
 #include <sys/mman.h>
 
+#include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <limits>
 #include <string>
 #include <utility>
 
@@ -74,6 +76,39 @@ float f16_to_f32(uint16_t h) {
   float f;
   std::memcpy(&f, &bits, 4);
   return f;
+}
+
+float e4m3_to_f32(uint8_t b) {
+  const int exponent = (b >> 3) & 15, mantissa = b & 7;
+  if (exponent == 15 && mantissa == 7) return std::numeric_limits<float>::quiet_NaN();
+  const float magnitude = exponent == 0 ? std::ldexp(static_cast<float>(mantissa), -9)
+                                        : std::ldexp(static_cast<float>(8 + mantissa), exponent - 10);
+  return b & 0x80 ? -magnitude : magnitude;
+}
+
+uint8_t f32_to_e4m3(float f) {
+  uint32_t u;
+  std::memcpy(&u, &f, 4);
+  const uint32_t sign = (u >> 24) & 0x80u, magnitude = u & 0x7fffffffu;
+  if (magnitude > 0x7f800000u) return static_cast<uint8_t>(sign | 0x7fu);
+  if (magnitude >= 0x43e00000u) return static_cast<uint8_t>(sign | 0x7eu);  // 448 or more
+  if (magnitude < 0x3c800000u) {  // below 2^-6: a multiple of 2^-9, which adding 2^14 in f32 rounds to
+    float v;
+    std::memcpy(&v, &magnitude, 4);
+    v += 16384.0f;
+    uint32_t bits;
+    std::memcpy(&bits, &v, 4);
+    return static_cast<uint8_t>(sign | (bits - 0x46800000u));
+  }
+  const uint32_t rounded = magnitude + 0x7ffffu + ((magnitude >> 20) & 1u);
+  return static_cast<uint8_t>(sign | ((rounded - 0x3c000000u) >> 20));
+}
+
+float e4m3_unit(float most) {
+  if (!(most > 0)) return 1;
+  int exponent;
+  const float share = std::frexp(most / 448, &exponent);  // in [0.5, 1)
+  return std::ldexp(1.0f, share > 0.5f ? exponent : exponent - 1);
 }
 
 }  // namespace hedgerow

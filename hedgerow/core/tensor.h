@@ -12,13 +12,15 @@
 
 namespace hedgerow {
 
-enum class Dtype : uint8_t { f32, bf16, f16, i32, u8 };
+// e4m3: 8 bits of floating point, 448 at most, 3 bits behind the leading one; "fp8" where it has a name. i8: whole numbers that
+// units elsewhere give their meaning.
+enum class Dtype : uint8_t { f32, bf16, f16, i32, u8, e4m3, i8 };
 
 HEDGEROW_INLINE constexpr int bytes_of(Dtype d) {
-  return d == Dtype::f32 || d == Dtype::i32 ? 4 : d == Dtype::u8 ? 1 : 2;
+  return d == Dtype::f32 || d == Dtype::i32 ? 4 : d == Dtype::u8 || d == Dtype::e4m3 || d == Dtype::i8 ? 1 : 2;
 }
 constexpr const char* name_of(Dtype d) {
-  constexpr const char* kNames[] = {"f32", "bf16", "f16", "i32", "u8"};
+  constexpr const char* kNames[] = {"f32", "bf16", "f16", "i32", "u8", "fp8", "int8"};
   return kNames[static_cast<int>(d)];
 }
 
@@ -29,6 +31,7 @@ struct Tensor {
   int64_t extents[3] = {0, 0, 0};
   int64_t strides[3] = {0, 0, 0};
   Dtype dtype = Dtype::f32;
+  float unit = 1;  // e4m3: the value that a stored 1 stands for, a power of two
 
   HEDGEROW_INLINE explicit operator bool() const { return data != nullptr; }
   template <class T>
@@ -52,6 +55,11 @@ HEDGEROW_INLINE Tensor matrix_view(const void* p, Dtype d, int64_t rows, int64_t
 HEDGEROW_INLINE Tensor heads_view(const void* p, Dtype d, int64_t rows, int64_t heads, int64_t head_dim,
                                   int64_t row_stride = 0) {
   return {const_cast<void*>(p), 3, {rows, heads, head_dim}, {row_stride ? row_stride : heads * head_dim, head_dim, 1}, d};
+}
+
+// e4m3 rows whose stored 1 stands for `unit`.
+HEDGEROW_INLINE Tensor e4m3_view(const void* p, float unit, int64_t rows, int64_t cols) {
+  return {const_cast<void*>(p), 2, {rows, cols, 0}, {cols, 1, 0}, Dtype::e4m3, unit};
 }
 
 // Owns zeroed memory, 64-byte aligned; large blocks ask the system for huge pages. Move-only. Throws Error when memory is out.
@@ -96,5 +104,10 @@ HEDGEROW_INLINE uint16_t f32_to_bf16(float f) {
 // IEEE half -> float, exact; and back, to nearest even: overflow becomes infinity, NaN stays NaN.
 float f16_to_f32(uint16_t h);
 uint16_t f32_to_f16(float f);
+// e4m3 -> float, exact; and back, to nearest even: what is larger than 448 becomes 448, NaN stays NaN.
+float e4m3_to_f32(uint8_t b);
+uint8_t f32_to_e4m3(float f);
+// The least power of two of which `most` (finite, not negative) is at most 448 times as much; 1 for 0.
+float e4m3_unit(float most);
 
 }  // namespace hedgerow

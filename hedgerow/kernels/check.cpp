@@ -13,6 +13,7 @@ namespace hedgerow {
 namespace {
 
 constexpr unsigned bit(Dtype d) { return 1u << static_cast<unsigned>(d); }
+constexpr unsigned kE4m3 = bit(Dtype::e4m3), kI8 = bit(Dtype::i8);
 constexpr unsigned kF32 = bit(Dtype::f32), kI32 = bit(Dtype::i32), kU8 = bit(Dtype::u8);
 constexpr unsigned kAnyFloat = kF32 | bit(Dtype::bf16) | bit(Dtype::f16);
 constexpr int64_t kAny = -1, kNone = -2;
@@ -20,6 +21,7 @@ constexpr int64_t kAny = -1, kNone = -2;
 // What matrices and activations may be on this table, and what residual rows may be.
 unsigned floats(const Backend& on) { return on.narrow_stream ? kAnyFloat : kF32 | bit(Dtype::bf16); }
 unsigned floats(const Context& on) { return floats(on.backend()); }
+unsigned eight_bits(const Backend& on) { return takes(on, Dtype::e4m3) ? kE4m3 | kI8 : 0; }
 unsigned stream(const Context& on) { return on.backend().narrow_stream ? kAnyFloat : kF32; }
 
 std::string extent_of(int64_t e) { return e == kAny ? "*" : std::to_string(e); }
@@ -33,7 +35,7 @@ std::string extent_of(int64_t e) { return e == kAny ? "*" : std::to_string(e); }
                                                         unsigned dtypes, int64_t rows, int64_t e1,
                                                         int64_t e2) {
   std::string wanted, found;
-  for (Dtype d : {Dtype::f32, Dtype::bf16, Dtype::f16, Dtype::i32, Dtype::u8})
+  for (Dtype d : {Dtype::f32, Dtype::bf16, Dtype::f16, Dtype::i32, Dtype::u8, Dtype::e4m3, Dtype::i8})
     if (dtypes & bit(d)) wanted += (wanted.empty() ? "" : "|") + std::string(name_of(d));
   wanted += " [at least " + std::to_string(rows);
   if (e1 != kNone) wanted += ", " + extent_of(e1);
@@ -135,7 +137,9 @@ PackedLinear pack_linear(const Backend& on, const float* w, const float* bias, i
   if (n < 1 || k < 1 || n > kMost || k > kMost || static_cast<int64_t>(n) * k > INT_MAX)
     fail("pack_linear", "[n, k]", "1 to 16777216 each and fewer than 2^31 in all",
          std::to_string(n) + " x " + std::to_string(k));
-  if (!(bit(dtype) & floats(on))) fail("pack_linear", "dtype", on.narrow_stream ? "f32|bf16|f16" : "f32|bf16", name_of(dtype));
+  if (!takes(on, dtype)) fail("pack_linear", "dtype", dtypes_of(on), name_of(dtype));
+  if (bytes_of(dtype) == 1 && (n % 16 || k % 16))
+    fail("pack_linear", "[n, k] of 8 bits", "multiples of 16", std::to_string(n) + " x " + std::to_string(k));
   PackedLinear packed = on.pack_linear(w, bias, n, k, dtype);
   packed.owner = &on;
   return packed;
@@ -161,7 +165,14 @@ void linear(Context& on, const LinearArgs& a) {
   }
   need(kOp, "x", a.x, bit(a.w->dtype) | (a.norm_gamma ? kF32 : 0), a.index ? 0 : a.rows.row_capacity, a.w->k);
   need_if_given(kOp, "residual", a.residual, stream(on), a.rows.row_capacity, a.w->n);
-  need(kOp, "out", a.out, floats(on), a.rows.row_capacity, a.w->n);
+  if (bytes_of(a.w->dtype) == 1) {
+    if (a.norm_gamma || a.norm_beta || a.index) [[unlikely]]
+      fail(kOp, "norm", "none and no index with weights of 8 bits", "one or the other");
+    need_if_given(kOp, "residual", a.residual, bit(Dtype::f16), a.rows.row_capacity, a.w->n);
+    if (a.w->dtype == Dtype::i8) need(kOp, "x_units", a.x_units, kF32, a.rows.row_capacity);
+  }
+  const unsigned outs = bytes_of(a.w->dtype) > 1 ? floats(on) : bit(Dtype::f16) | (a.residual ? 0 : kE4m3);
+  need(kOp, "out", a.out, outs, a.rows.row_capacity, a.w->n);
   need_scratch(kOp, on, 0);
   on.backend().linear(on, a);
 }
@@ -173,7 +184,8 @@ void layer_norm(Context& on, const LayerNormArgs& a) {
   need_if_given(kOp, "index", a.index, kI32, a.rows.row_capacity);
   need(kOp, "gamma", a.gamma, kF32, a.x.extents[1]);
   need(kOp, "beta", a.beta, kF32, a.x.extents[1]);
-  need(kOp, "out", a.out, floats(on), a.rows.row_capacity, a.x.extents[1]);
+  need(kOp, "out", a.out, floats(on) | eight_bits(on.backend()), a.rows.row_capacity, a.x.extents[1]);
+  if (a.out.dtype == Dtype::i8) need(kOp, "out_units", a.out_units, kF32, a.rows.row_capacity);
   on.backend().layer_norm(on, a);
 }
 

@@ -51,6 +51,16 @@ std::string names_of(bool runnable_only) {
 
 }  // namespace
 
+bool takes(const Backend& on, Dtype dtype) {
+  if (dtype == Dtype::e4m3 || dtype == Dtype::i8) return on.takes_eight_bits && on.takes_eight_bits();
+  return dtype == Dtype::f32 || dtype == Dtype::bf16 || (dtype == Dtype::f16 && on.narrow_stream);
+}
+
+std::string dtypes_of(const Backend& on) {
+  const std::string half = on.narrow_stream ? ", f16" : "";
+  return takes(on, Dtype::e4m3) ? "f32" + half + ", bf16, fp8 or int8" : "f32" + half + " or bf16";
+}
+
 const Backend& find_backend(const std::string& name) {
   std::string wanted = name, origin;
   if (wanted.empty()) {

@@ -65,14 +65,17 @@ class Context {
 // A weight matrix [n, k] (n outputs) and optional bias, in the layout of the backend that packed it.
 struct PackedLinear {
   const Backend* owner = nullptr;
-  Dtype dtype = Dtype::f32;  // of the weights, and of the x it multiplies: f32 or bf16
+  Dtype dtype = Dtype::f32;  // of the weights, and of the x it multiplies: f32 or bf16, f16, e4m3, int8: takes()
+  float unit = 1;            // e4m3: the value that a stored 1 stands for, a power of two
   int n = 0, k = 0;
   int panel = 0;             // outputs per panel; the layout inside is the backend's own affair
   Buffer data;
   Buffer bias;               // f32 [n rounded up to panel], empty = none
+  Buffer units;              // int8: bf16 [n rounded up to panel], what a stored 1 of each output's weights stands for
 };
 
-// w: row-major f32 [n, k]; bias: f32 [n] or null.
+// w: row-major f32 [n, k]; bias: f32 [n] or null. 8 bits: n and k multiples of 16; e4m3: the unit is the least that leaves no
+// weight above 448; int8: each output's is a 127th of its largest weight.
 PackedLinear pack_linear(const Backend& on, const float* w, const float* bias, int n, int k, Dtype dtype);
 inline PackedLinear pack_linear(const Context& on, const float* w, const float* bias, int n, int k, Dtype dtype) {
   return pack_linear(on.backend(), w, bias, n, k, dtype);
@@ -85,7 +88,11 @@ enum class NormFusion : uint8_t { none, whole, divided };
 // out = act(y w^T + bias) + residual, y[i] = x[j], j = index ? index[i] : i. One fused pass.
 // With norm_gamma: y[i] is x[j] layer-normalised as LayerNormArgs says and rounded to the dtype of w; x may then be f32
 // whatever w is. Divided: y[i] is x[j] / sqrt(variance + norm_eps), all that is left of a norm where w took in the rest
-// (fold_norm). Both only where the backend has fuses_norm; so for index without a norm.
+// (fold_norm). Both only where the backend has fuses_norm; so for index without a norm; none of them with 8 bits.
+// With w in e4m3 (backends with takes_eight_bits): x stored times w stored are summed in the matrix unit's own precision (13 bits
+// behind the leading one of the largest term of 32, on Hopper), once multiplied with both units; out is f16, or e4m3 without a
+// residual; what exceeds its range becomes the largest value. With w in int8 the sums are exact; every row of x and every output
+// has a unit of its own; out as with e4m3. Both: GELU of either kind is the tanh kind to 0.002.
 struct LinearArgs {
   Tensor x;                          // f [rows, k], dtype of w; [*, k] with index
   Tensor index;                      // optional i32 [rows]: which rows of x
@@ -94,6 +101,7 @@ struct LinearArgs {
   float norm_eps = 1e-6f;
   const PackedLinear* w = nullptr;   // [n, k]
   Activation act = Activation::none;
+  Tensor x_units;                    // int8 only: f32 [rows], what a stored 1 of each row of x stands for
   Tensor residual;                   // optional f32 [rows, n]; may be `out` itself
   Tensor out;                        // f [rows, n]
   Ragged rows;
@@ -105,7 +113,8 @@ struct LayerNormArgs {
   Tensor index;        // optional i32 [rows]: which rows of x
   Tensor gamma, beta;  // f32 [dim]
   float eps = 1e-6f;
-  Tensor out;          // f [rows, dim]
+  Tensor out;          // f [rows, dim]; e4m3 or int8 where the backend takes it
+  Tensor out_units;    // int8 only, out f32 [rows]: a 127th of the row's largest value
   Ragged rows;         // rows of out
 };
 
@@ -381,12 +390,17 @@ struct Backend {
   const DeviceCalls* device = nullptr;  // null: tensors, offsets and index arrays are in host memory
   std::string (*why_not)() = nullptr;   // what the machine lacks, where runs_here() alone does not say it
   bool narrow_stream = false;           // takes f16 beside f32 and bf16, and residual rows in any of them
+  bool (*takes_eight_bits)() = nullptr;       // does this machine multiply e4m3 and int8? Null: it does not
 };
 
 // All tables in this build, slowest first; the best that runs here; one by name (Error if unknown or not runnable here).
 // find_backend("") honours the environment variable HEDGEROW_KERNELS, else picks the best CPU level.
 const std::vector<const Backend*>& all_backends();
 const Backend& find_backend(const std::string& name = "");
+
+// May matrices be of this dtype here? All that may, as in "f32, f16 or bf16".
+bool takes(const Backend& on, Dtype dtype);
+std::string dtypes_of(const Backend& on);
 
 // Memory that `on` computes in: zeroed, or holding a copy of `bytes` of host memory.
 Buffer allocate_on(const Backend& on, size_t bytes);

@@ -20,6 +20,10 @@ double value(const Tensor& t, int64_t at) {
       return t.as<int32_t>()[at];
     case Dtype::u8:
       return t.as<uint8_t>()[at];
+    case Dtype::e4m3:
+      return static_cast<double>(e4m3_to_f32(t.as<uint8_t>()[at])) * t.unit;
+    case Dtype::i8:
+      return t.as<int8_t>()[at];
   }
   return 0;
 }

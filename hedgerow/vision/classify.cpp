@@ -113,10 +113,8 @@ Preprocess ClassifierModel::preprocess_for(int size) const {
 std::shared_ptr<const ClassifierModel> load_classifier_model(const std::string& path,
                                                              const ModelOptions& options) {
   const Backend& backend = find_backend(options.kernels);
-  require(options.dtype == Dtype::f32 || options.dtype == Dtype::bf16 ||
-              (options.dtype == Dtype::f16 && backend.narrow_stream),
-          fmt::format("dtype: wanted f32{} or bf16 with kernels {}, found {}", backend.narrow_stream ? ", f16" : "",
-                      backend.name, name_of(options.dtype)));
+  require(takes(backend, options.dtype), fmt::format("dtype: wanted {} with kernels {} on this machine, found {}",
+                                                     dtypes_of(backend), backend.name, name_of(options.dtype)));
   const VitCheckpoint checkpoint = load_vit(path, options.image_size);
   auto model = std::make_shared<ClassifierModel>();
   model->path = checkpoint.path;

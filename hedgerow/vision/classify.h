@@ -31,7 +31,7 @@ struct PreprocessOverrides {
 
 struct ModelOptions {
   std::string kernels;       // a backend's name, "cuda" for a GPU; empty: HEDGEROW_KERNELS, else the best CPU level here
-  Dtype dtype = Dtype::f32;  // f32 or bf16; on a GPU also f16
+  Dtype dtype = Dtype::f32;  // f32 or bf16; on a GPU also f16, on Hopper e4m3 and i8
   int image_size = 0;        // resolution; 0: the checkpoint's
   PreprocessOverrides overrides;
 };

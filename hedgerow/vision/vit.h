@@ -63,7 +63,8 @@ struct VitParameters {
 
 struct VitWeights;  // opaque; see vit_weights.h
 
-// Packs for `backend`'s layout in dtype f32 or bf16, on a GPU also f16. Throws Error on an impossible config.
+// Packs for `backend`'s layout in dtype f32 or bf16, on a GPU also f16, on Hopper also e4m3 and i8 (docs/numerics.md says
+// what then is of 8 bits and what stays f16). Throws Error on an impossible config.
 std::shared_ptr<const VitWeights> pack_vit(const VitParameters& parameters, const Backend& backend,
                                            Dtype dtype);
 const VitConfig& config_of(const VitWeights& weights);

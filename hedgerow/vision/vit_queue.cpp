@@ -28,7 +28,7 @@ VitQueue::VitQueue(std::shared_ptr<const VitWeights> weights, VitLimits limits, 
   positions_ = on_device(r * d * wide);
   for (Buffer& n : narrow_) n = on_device(r * d * half);
   wide_ = on_device(r * half * static_cast<size_t>(std::max({3 * c.dim, c.hidden_dim, 3 * c.patch * c.patch})));
-  for (Buffer* column : {&key_bias_, &score_, &weight_, &kept_}) *column = on_device(r * 4);
+  for (Buffer* column : {&key_bias_, &score_, &weight_, &kept_, &row_units_}) *column = on_device(r * 4);
   alive_ = on_device(r);
   first_row_ = on_device(r * static_cast<size_t>(c.heads) * 4);
   small_x_ = on_device(b * s * d * wide);

@@ -120,6 +120,10 @@ class VitQueue {
   void fit_bounds();
   Ragged leading() const;  // the read-out rows: `special` a picture
   Tensor act(const Buffer& b, int cols, int64_t first = 0, int64_t stride = 0) const;
+  // Rows for a product with `w`: of its dtype, in `unit` where that is e4m3.
+  Tensor rows_for(const PackedLinear& w, float unit, const Buffer& b, int rows) const;
+  // Their units where it is int8.
+  Tensor units_for(const PackedLinear& w, int rows) const;
   Tensor stream(const Buffer& b) const { return matrix_view(b.as(), weights_->stream, capacity_, config().dim); }
   Tensor x() const { return stream(sets_[now_.set].x); }
   Tensor column(const Buffer& b, Dtype d) const { return vector_view(b.as(), d, capacity_); }
@@ -142,6 +146,7 @@ class VitQueue {
   } sets_[2];
   Buffer narrow_[2], wide_;  // f [capacity, dim] twice; [capacity, widest]
   Buffer positions_;         // residual rows a batch starts from, laid out when its sizes change
+  Buffer row_units_;         // f32 [capacity]: of int8 rows, from a norm to the product behind it
   Buffer alive_, role_, survivors_, key_bias_, first_row_, score_, weight_, similarity_, unit_, kept_, best_, into_;
   Buffer seen_, seen_row_;  // full grid: keys and values of the rows alive, f [capacity, 2 dim]; their first_row
   Buffer ones_size_;                     // f32 [capacity] of 1: merged sizes at the start

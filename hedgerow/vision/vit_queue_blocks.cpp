@@ -10,6 +10,15 @@ Tensor VitQueue::act(const Buffer& b, int cols, int64_t first, int64_t stride) c
   return matrix_view(b.as<char>() + first * bytes_of(dtype()), dtype(), capacity_, cols, stride);
 }
 
+Tensor VitQueue::rows_for(const PackedLinear& w, float unit, const Buffer& b, int rows) const {
+  if (w.dtype == Dtype::e4m3) return e4m3_view(b.as(), unit, rows, w.k);
+  return matrix_view(b.as(), w.dtype == Dtype::i8 ? w.dtype : dtype(), rows, w.k);
+}
+
+Tensor VitQueue::units_for(const PackedLinear& w, int rows) const {
+  return w.dtype == Dtype::i8 ? vector_view(row_units_.as(), Dtype::f32, rows) : Tensor{};
+}
+
 Ragged VitQueue::leading() const {
   return {lead_offsets_.as<int32_t>(), batch_, batch_ * special(), special()};
 }
@@ -42,7 +51,7 @@ void VitQueue::norm_linear(const NormWeights& n, const Tensor& x, const PackedLi
   const auto fuses = on_.backend().fuses_norm;
   const bool folded = weights_->folded && &n != &weights_->norm && !index;
   NormFusion how = NormFusion::none;
-  if (fuses && !on_.batch_invariant() && w.dtype != Dtype::f32) how = fuses(rows.expected_rows(), w.n, w.k, folded);
+  if (fuses && !on_.batch_invariant() && bytes_of(w.dtype) == 2) how = fuses(rows.expected_rows(), w.n, w.k, folded);
   if (how != NormFusion::none) {
     LinearArgs fused{.x = x,
                      .index = index,
@@ -61,8 +70,14 @@ void VitQueue::norm_linear(const NormWeights& n, const Tensor& x, const PackedLi
                    .beta = vector_of(n.beta),
                    .eps = config().norm_eps,
                    .out = normed,
+                   .out_units = units_for(w, rows.row_capacity),
                    .rows = rows});
-  linear(on_, {.x = normed, .w = &w, .act = act, .out = out, .rows = rows});
+  linear(on_, {.x = normed,
+               .w = &w,
+               .act = act,
+               .x_units = units_for(w, rows.row_capacity),
+               .out = out,
+               .rows = rows});
 }
 
 // x = patches W^T + (token, position, bias)
@@ -122,11 +137,12 @@ void VitQueue::attend(int block) {
   const VitConfig& c = config();
   const VitBlockWeights& w = weights_->blocks[static_cast<size_t>(block)];
   const double d2 = static_cast<double>(c.dim) * c.dim;
-  const Tensor h = act(narrow_[0], c.dim);
   const Ragged all = rows();
   if (w.qkv.n > 0) {
+    const Tensor h = rows_for(w.qkv, w.units.norm1, narrow_[0], capacity_);
     norm_linear(w.norm1, x(), w.qkv, h, act(wide_, 3 * c.dim), all);
   } else {  // the last block keeps q apart from k and v
+    const Tensor h = act(narrow_[0], c.dim);
     norm(w.norm1, x(), h, all);
     linear(on_, {.x = h, .w = &w.q, .out = act(wide_, c.dim, 0, 3 * c.dim), .rows = all});
     linear(on_, {.x = h, .w = &w.kv, .out = act(wide_, 2 * c.dim, c.dim, 3 * c.dim), .rows = all});
@@ -208,9 +224,8 @@ void VitQueue::feed_forward(int block, const Tensor& x, const Ragged& rows, int 
   const VitConfig& c = config();
   const VitBlockWeights& w = weights_->blocks[static_cast<size_t>(block)];
   const bool few = slot < 0;
-  const auto view = [&](const Buffer& b, int cols) { return matrix_view(b.as(), dtype(), rows.row_capacity, cols); };
-  const Tensor h = view(few ? small_narrow_[1] : narrow_[0], c.dim),
-               inside = view(few ? small_wide_ : wide_, c.hidden_dim);
+  const Tensor h = rows_for(w.fc1, w.units.norm2, few ? small_narrow_[1] : narrow_[0], rows.row_capacity),
+               inside = rows_for(w.fc2, w.units.hidden, few ? small_wide_ : wide_, rows.row_capacity);
   norm_linear(w.norm2, x, w.fc1, h, inside, rows, c.activation);
   linear(on_, {.x = inside, .w = &w.fc2, .residual = x, .out = x, .rows = rows});
   count(slot, 2.0 * c.dim * c.hidden_dim);

@@ -82,9 +82,10 @@ PackedLinear pack_head(const VitParameters& p, const Packer& pack) {
 std::shared_ptr<const VitWeights> pack_vit(const VitParameters& p, const Backend& backend, Dtype dtype) {
   const VitConfig& c = p.config;
   check(c);
-  require(dtype == Dtype::f32 || dtype == Dtype::bf16 || (dtype == Dtype::f16 && backend.narrow_stream),
-          fmt::format("vit: dtype: wanted f32{} or bf16, found {}", backend.narrow_stream ? ", f16" : "",
-                      name_of(dtype)));
+  const bool eight = bytes_of(dtype) == 1;
+  require(takes(backend, dtype), fmt::format("vit: dtype: wanted {}, found {}", dtypes_of(backend), name_of(dtype)));
+  require(!eight || (c.dim % 16 == 0 && c.hidden_dim % 16 == 0),
+          fmt::format("vit: {}: wanted dim and hidden_dim in multiples of 16, found {} and {}", name_of(dtype), c.dim, c.hidden_dim));
   require(static_cast<int>(p.blocks.size()) == c.layers,
           fmt::format("vit: wanted {} blocks, found {}", c.layers, p.blocks.size()));
   require(p.predictors.empty() || p.predictors.size() == 3,
@@ -96,13 +97,17 @@ std::shared_ptr<const VitWeights> pack_vit(const VitParameters& p, const Backend
   check_size(p.norm_weight, c.dim, "norm");
   check_size(p.norm_bias, c.dim, "norm bias");
 
+  // In 8 bits the last block stays in f16, as do patches, attention's projection and the head: what the answer is read from is
+  // worth more there than the time is.
+  const Dtype asked = dtype;
+  if (eight) dtype = Dtype::f16;
   const Packer pack(backend, dtype);
   auto w = std::make_shared<VitWeights>();
   w->config = c;
   w->backend = &backend;
   w->dtype = dtype;
   w->stream = dtype == Dtype::f16 ? Dtype::f16 : Dtype::f32;
-  w->folded = backend.fuses_norm && w->stream == dtype;
+  w->folded = !eight && backend.fuses_norm && w->stream == dtype;
   w->patch = pack(p.patch_weight, {}, c.dim, 3 * c.patch * c.patch, "patch_embed");
   w->embedding.config = c;
   w->embedding.cls_token = p.cls_token;
@@ -114,6 +119,8 @@ std::shared_ptr<const VitWeights> pack_vit(const VitParameters& p, const Backend
     for (const auto* v : {&b.norm1_weight, &b.norm1_bias, &b.norm2_weight, &b.norm2_bias})
       check_size(*v, c.dim, "block norm");
     VitBlockWeights block;
+    const EightBits types = eight ? eight_bits_of(asked, i, c.layers) : EightBits{dtype, dtype, dtype};
+    if (eight) block.units = e4m3_units(b);
     FoldedNorm qkv, fc1;
     if (w->folded) {
       check_size(b.qkv_weight, int64_t{3} * c.dim * c.dim, "qkv");
@@ -129,14 +136,14 @@ std::shared_ptr<const VitWeights> pack_vit(const VitParameters& p, const Backend
       block.norm2 = norm_on(backend, b.norm2_weight, b.norm2_bias);
     }
     if (i + 1 < c.layers) {
-      block.qkv = pack(qkv.w, qkv.bias, 3 * c.dim, c.dim, "qkv");
+      block.qkv = Packer(backend, types.qkv)(qkv.w, qkv.bias, 3 * c.dim, c.dim, "qkv");
     } else {
       block.q = pack(qkv.w, qkv.bias, c.dim, c.dim, "qkv");
       block.kv = pack(qkv.w, qkv.bias, 2 * c.dim, c.dim, "qkv", c.dim);
     }
     block.proj = pack(b.proj_weight, b.proj_bias, c.dim, c.dim, "proj");
-    block.fc1 = pack(fc1.w, fc1.bias, c.hidden_dim, c.dim, "fc1");
-    block.fc2 = pack(b.fc2_weight, b.fc2_bias, c.dim, c.hidden_dim, "fc2");
+    block.fc1 = Packer(backend, types.fc1)(fc1.w, fc1.bias, c.hidden_dim, c.dim, "fc1");
+    block.fc2 = Packer(backend, types.fc2)(b.fc2_weight, b.fc2_bias, c.dim, c.hidden_dim, "fc2");
     w->blocks.push_back(std::move(block));
   }
   w->norm = norm_on(backend, p.norm_weight, p.norm_bias);

@@ -7,6 +7,7 @@
 
 #include "hedgerow/kernels/kernels.h"
 #include "hedgerow/vision/vit.h"
+#include "hedgerow/vision/vit_eight_bits.h"
 
 namespace hedgerow {
 
@@ -34,6 +35,7 @@ struct VitBlockWeights {
   PackedLinear proj;   // [dim, dim]
   PackedLinear fc1;    // [hidden, dim]
   PackedLinear fc2;    // [dim, hidden]
+  E4m3Units units;     // of rows that e4m3 products take; qkv, fc1 and fc2 may be of 8 bits
 };
 
 struct PredictorWeights {
@@ -45,7 +47,7 @@ struct PredictorWeights {
 struct VitWeights {
   VitConfig config;
   const Backend* backend = nullptr;
-  Dtype dtype = Dtype::f32;   // of matrices and of the activations that meet them
+  Dtype dtype = Dtype::f32;   // of matrices and of the activations that meet them, but for those of 8 bits
   Dtype stream = Dtype::f32;  // of the residual stream: f16 where all is f16, else f32
   bool folded = false;        // norm1 and norm2 are folded into qkv (q, kv) and fc1
   PackedLinear patch;        // [dim, 3 patch^2]; its bias lies in the position rows

@@ -33,6 +33,75 @@ void normalise(Dtype in, Dtype out_dtype, int dim, bool indexed) {
   untouched(out, static_cast<size_t>(rows.rows) * dim, name);
 }
 
+// What is stored is the exact value rounded to e4m3, or, where f32 came out on the other side of a midpoint, its neighbour.
+void normalise_e4m3(Dtype in, int dim, float unit) {
+  const std::string name = std::string("layer_norm ") + name_of(in) + " to fp8 dim " + std::to_string(dim);
+  Batch rows({5, 0, 70, 3});
+  const size_t live = static_cast<size_t>(rows.rows) * static_cast<size_t>(dim);
+  Twin x(in, static_cast<size_t>(rows.capacity()) * dim), gamma(Dtype::f32, dim), beta(Dtype::f32, dim);
+  Twin out(Dtype::e4m3, static_cast<size_t>(rows.capacity()) * dim);
+  x.random(3, 2), gamma.random(4), beta.random(5), out.fill(kNan);
+  auto args = [&](bool on) {
+    LayerNormArgs a;
+    a.x = matrix_view(x.at(on), in, rows.capacity(), dim);
+    a.gamma = vector_view(gamma.at(on), Dtype::f32, dim), a.beta = vector_view(beta.at(on), Dtype::f32, dim);
+    a.out = e4m3_view(out.at(on), unit, rows.capacity(), dim);
+    a.rows = rows.view(on);
+    return a;
+  };
+  const auto want = reference::layer_norm(args(false));
+  queued(layer_norm(nullptr, args(true)), name);
+  out.pull();
+  size_t wrong = 0, rounded = 0;
+  for (size_t i = 0; i < live; ++i) {
+    const double exact = want[i] / unit, got = out.get(i);
+    rounded += got == e4m3_to_f32(f32_to_e4m3(static_cast<float>(exact)));
+    const double most = std::min(std::fabs(exact), 448.0);
+    wrong += !(std::fabs(got - (exact < 0 ? -most : most)) <= most * 0x1.01p-4 + 0x1.01p-10);
+  }
+  tally.check(wrong == 0, name + ": " + std::to_string(wrong) + " values are off by more than rounding");
+  tally.check(rounded >= live - live / 1000 - 2, name + ": only " + std::to_string(rounded) + " of " + std::to_string(live) +
+                                                     " values are those nearest");
+  untouched(out, live, name);
+}
+
+// Each row in its own unit: a 127th of its largest value, and every value to half a step.
+void normalise_i8(Dtype in, int dim) {
+  const std::string name = std::string("layer_norm ") + name_of(in) + " to int8 dim " + std::to_string(dim);
+  Batch rows({5, 0, 70, 3});
+  Twin x(in, static_cast<size_t>(rows.capacity()) * dim), gamma(Dtype::f32, dim), beta(Dtype::f32, dim);
+  Twin out(Dtype::i8, static_cast<size_t>(rows.capacity()) * dim), units(Dtype::f32, rows.capacity());
+  x.random(3, 2), gamma.random(4), beta.random(5), units.fill(kNan);
+  for (size_t i = 0; i < out.count; ++i) out.set(i, -128);
+  out.push();
+  auto args = [&](bool on) {
+    LayerNormArgs a;
+    a.x = matrix_view(x.at(on), in, rows.capacity(), dim);
+    a.gamma = vector_view(gamma.at(on), Dtype::f32, dim), a.beta = vector_view(beta.at(on), Dtype::f32, dim);
+    a.out = matrix_view(out.at(on), Dtype::i8, rows.capacity(), dim);
+    a.out_units = vector_view(units.at(on), Dtype::f32, rows.capacity());
+    a.rows = rows.view(on);
+    return a;
+  };
+  const auto want = reference::layer_norm(args(false));
+  queued(layer_norm(nullptr, args(true)), name);
+  out.pull(), units.pull();
+  size_t wrong = 0, written = 0;
+  for (int r = 0; r < rows.rows; ++r) {
+    double most = 0;
+    for (int c = 0; c < dim; ++c) most = std::max(most, std::fabs(want[static_cast<size_t>(r) * dim + c]));
+    const double unit = units.get(r);
+    wrong += !(std::fabs(unit - most / 127) <= 1e-5 * most);
+    for (int c = 0; c < dim; ++c) {
+      const size_t i = static_cast<size_t>(r) * dim + c;
+      wrong += !(std::fabs(out.get(i) * unit - want[i]) <= 0.501 * unit + 1e-5 * most);
+    }
+  }
+  for (size_t i = static_cast<size_t>(rows.rows) * dim; i < out.count; ++i) written += out.get(i) != -128;
+  tally.check(wrong == 0, name + ": " + std::to_string(wrong) + " values are off by more than half a step");
+  tally.check(written == 0, name + ": rows that are not there were written");
+}
+
 void patches(Dtype dtype) {
   const int heights[] = {48, 32}, widths[] = {32, 64}, values = 3 * 16 * 16;
   Batch rows({1 + 6, 1 + 8});
@@ -158,6 +227,8 @@ void test_rows() {
     for (Dtype out : {Dtype::f32, Dtype::f16, Dtype::bf16}) {
       for (int dim : {192, 384, 768, 1024, 100, 37}) normalise(in, out, dim, dim == 384);
     }
+    if (takes_eight_bits())  // units that leave room, and one in which many values are too large
+      for (int dim : {192, 384, 768, 1024, 100, 37}) normalise_e4m3(in, dim, dim == 384 ? 0x1p-8f : 0x1p-4f), normalise_i8(in, dim);
     patches(in), scores(in);
   }
   for (int dim : {1, 3, 192, 100}) move(Dtype::f32, dim), move(Dtype::f16, dim);

@@ -44,7 +44,7 @@ inline void queued(cudaError_t e, const std::string& what) {
 inline uint16_t narrow(float v, Dtype d) { return d == Dtype::f16 ? f32_to_f16(v) : f32_to_bf16(v); }
 inline float widen(uint16_t v, Dtype d) { return d == Dtype::f16 ? f16_to_f32(v) : bf16_to_f32(v); }
 
-// Bytes of some dtype, host and device. Changes on the host reach the device with push().
+// Bytes of some dtype, host and device; e4m3 in units of 1. Changes on the host reach the device with push().
 struct Twin {
   Dtype dtype;
   size_t count;
@@ -58,6 +58,10 @@ struct Twin {
       std::memcpy(&host[i * 4], &v, 4);
     } else if (dtype == Dtype::u8) {
       host[i] = static_cast<unsigned char>(v);
+    } else if (dtype == Dtype::i8) {
+      host[i] = static_cast<unsigned char>(static_cast<int8_t>(v));
+    } else if (dtype == Dtype::e4m3) {
+      host[i] = f32_to_e4m3(v);
     } else if (dtype == Dtype::i32) {
       const int32_t x = static_cast<int32_t>(v);
       std::memcpy(&host[i * 4], &x, 4);
@@ -68,6 +72,8 @@ struct Twin {
   }
   double get(size_t i) const {
     if (dtype == Dtype::u8) return host[i];
+    if (dtype == Dtype::e4m3) return e4m3_to_f32(host[i]);
+    if (dtype == Dtype::i8) return static_cast<int8_t>(host[i]);
     if (dtype == Dtype::i32) return reinterpret_cast<const int32_t*>(host.data())[i];
     if (dtype == Dtype::f32) return reinterpret_cast<const float*>(host.data())[i];
     return widen(reinterpret_cast<const uint16_t*>(host.data())[i], dtype);
@@ -135,6 +141,8 @@ inline void untouched(const Twin& t, size_t live, const std::string& what) {
 void test_attention();
 void test_linear();
 void test_linear_small();
+void test_linear_e4m3();
+void test_linear_i8();
 void test_alike();
 void test_rows();
 void test_select();

@@ -117,6 +117,38 @@ void few_rows(const char* shape, Dtype dtype) {
   }
 }
 
+// fp8 rounds every factor of 33 products to 4 bits: what is left is a model whose logits are off by about a tenth of their spread.
+// A fifth is the bound, of int8 a tenth; a wrong unit, channel or row would be off by the spread itself.
+void eight_bits(const char* shape, int batch, Dtype dtype, double bound) {
+  const VitParameters parameters = random_vit(shape);
+  const VitLimits limits{.max_batch = batch};
+  VitState cpu(pack_vit(parameters, find_backend(), Dtype::f32), limits, 4);
+  VitState gpu(pack_vit(parameters, backend(), dtype), limits, 1);
+  std::vector<float> pixels(static_cast<size_t>(batch) * 3 * 224 * 224);
+  const Rng rng{8, 9};
+  for (size_t i = 0; i < pixels.size(); ++i) pixels[i] = static_cast<float>(rng.normal(i));
+  std::vector<VitImage> images;
+  for (int i = 0; i < batch; ++i) images.push_back({pixels.data() + static_cast<size_t>(i) * 3 * 224 * 224, 224, 224, 1});
+  for (const bool whole : {false, true}) {
+    VitRun how;
+    how.whole_last_block = whole;
+    const VitResult& want = forward(cpu, images.data(), batch, how);
+    const std::vector<float> logits(want.logits, want.logits + batch * want.classes);
+    const VitResult& got = forward(gpu, images.data(), batch, how);
+    double sum = 0, squares = 0, off = 0;
+    for (size_t k = 0; k < logits.size(); ++k) {
+      sum += logits[k], squares += logits[k] * logits[k];
+      off += (logits[k] - got.logits[k]) * (logits[k] - got.logits[k]);
+    }
+    const double n = static_cast<double>(logits.size()), spread = std::sqrt(squares / n - sum / n * (sum / n));
+    const double share = std::sqrt(off / n) / spread;
+    const std::string name = std::string("vit ") + name_of(dtype) + " " + shape + " batch " + std::to_string(batch);
+    tally.check(share <= bound, name + ": off by " + std::to_string(share) + " of the logits' spread");
+    tally.check(share >= 0.001, name + ": off by " + std::to_string(share) + " only: nothing was rounded to 8 bits");
+    std::printf("%s: off by %.3f of the logits' spread\n", name.c_str(), share);
+  }
+}
+
 // A picture's bits: alone, in any order, in any batch, packed or in the full grid.
 void one_result(PruneMethod method, Dtype dtype) {
   const VitLimits limits{.max_batch = kPictures, .max_tokens = kTokens};
@@ -146,8 +178,8 @@ void one_result(PruneMethod method, Dtype dtype) {
   for (size_t i = 0; i < kPictures; ++i) same(i, &grid.logits[i * classes], grid.kept[i], "in the full grid");
 }
 
-void graph_against_eager(PruneMethod method, KeepRule rule, int rounds) {
-  const auto weights = pack_vit(random_vit(kShape), backend(), Dtype::f16);
+void graph_against_eager(PruneMethod method, KeepRule rule, int rounds, Dtype dtype = Dtype::f16) {
+  const auto weights = pack_vit(random_vit(kShape), backend(), dtype);
   const VitLimits limits{.max_batch = kPictures, .max_tokens = kTokens};
   VitState recorded(weights, limits, 1), eager(weights, limits, 1);
   VitRun how;
@@ -166,7 +198,7 @@ void graph_against_eager(PruneMethod method, KeepRule rule, int rounds) {
     if (round == 20) cudaMemGetInfo(&before, &total);
   }
   cudaMemGetInfo(&after, &total);
-  const std::string name = std::string("vit graph ") + name_of(method);
+  const std::string name = std::string("vit graph ") + name_of(method) + " " + name_of(dtype);
   tally.check(differ == 0, name + ": " + std::to_string(differ) + " replays differ from eager runs");
   tally.check(not_finite == 0, name + ": " + std::to_string(not_finite) + " logits are not finite");
   tally.check(rounds <= 21 || after >= before, name + ": memory grew");
@@ -175,13 +207,18 @@ void graph_against_eager(PruneMethod method, KeepRule rule, int rounds) {
 }  // namespace
 
 void test_vit() {
+  if (takes_eight_bits()) {
+    for (const char* shape : {"deit-tiny", "deit-base,layers=4"})
+      eight_bits(shape, 3, Dtype::e4m3, 0.2), eight_bits(shape, 3, Dtype::i8, 0.1);
+  }
   for (const char* shape : {"deit-tiny", "deit-small"})
     for (const Dtype dtype : {Dtype::f16, Dtype::bf16}) few_rows(shape, dtype);
   for (const PruneMethod method : all_prune_methods())
     for (const Dtype dtype : {Dtype::f32, Dtype::f16, Dtype::bf16})
       against_cpu(method, KeepRule::rate, Layout::ragged, dtype, "");
   for (const PruneMethod method : all_prune_methods())
-    for (const Dtype dtype : {Dtype::f16, Dtype::bf16}) one_result(method, dtype);
+    for (const Dtype dtype : {Dtype::f16, Dtype::bf16, Dtype::e4m3, Dtype::i8})
+      if (takes_eight_bits() || bytes_of(dtype) > 1) one_result(method, dtype);
   for (const KeepRule rule : {KeepRule::threshold, KeepRule::quantile, KeepRule::mass})
     against_cpu(PruneMethod::threshold_l2, rule, Layout::ragged, Dtype::f32, "");
   for (const PruneMethod method : {PruneMethod::none, PruneMethod::threshold_l2, PruneMethod::dynamicvit,
@@ -197,6 +234,9 @@ void test_vit_graphs() {
   const int rounds = asked ? std::atoi(asked) : 25;
   for (const PruneMethod method : all_prune_methods()) graph_against_eager(method, KeepRule::rate, rounds);
   graph_against_eager(PruneMethod::threshold_l2, KeepRule::mass, rounds);
+  if (!takes_eight_bits()) return;
+  for (const PruneMethod method : all_prune_methods()) graph_against_eager(method, KeepRule::rate, rounds, Dtype::e4m3);
+  graph_against_eager(PruneMethod::threshold_l2, KeepRule::rate, rounds, Dtype::i8);
 }
 
 }  // namespace hedgerow::cuda::test

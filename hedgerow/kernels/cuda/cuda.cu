@@ -149,6 +149,7 @@ const Backend& backend() {
       &kCalls,
       why_not,
       true,
+      takes_eight_bits,
   };
   return table;
 }

@@ -16,6 +16,10 @@ namespace hedgerow::cuda {
 
 using f16 = __half;
 using bf16 = __nv_bfloat16;
+struct e4m3 {
+  uint8_t bits;
+};
+using i8 = int8_t;
 
 constexpr float kLog2e = 1.4426950408889634f;
 constexpr float kInf = std::numeric_limits<float>::infinity();
@@ -58,6 +62,29 @@ __device__ __forceinline__ T from_float(float v) {
   if constexpr (std::is_same_v<T, float>) return v;
   if constexpr (std::is_same_v<T, f16>) return __float2half_rn(v);
   if constexpr (std::is_same_v<T, bf16>) return __float2bfloat16_rn(v);
+}
+// Two values to nearest even; what is larger than 448 becomes 448. Chips before 8.9 never get here.
+__device__ __forceinline__ uint16_t pack2_e4m3(float lo, float hi) {
+  uint16_t r = 0;
+#if __CUDA_ARCH__ >= 890
+  asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(r) : "f"(hi), "f"(lo));
+#endif
+  return r;
+}
+// Of two f16.
+__device__ __forceinline__ uint16_t narrow2_e4m3(uint32_t pair) {
+  uint16_t r = 0;
+#if __CUDA_ARCH__ >= 890
+  asm("cvt.rn.satfinite.e4m3x2.f16x2 %0, %1;" : "=h"(r) : "r"(pair));
+#endif
+  return r;
+}
+__device__ __forceinline__ uint32_t pack4_e4m3(float a, float b, float c, float d) {
+  return pack2_e4m3(a, b) | static_cast<uint32_t>(pack2_e4m3(c, d)) << 16;
+}
+__device__ __forceinline__ uint32_t pack4_i8(float a, float b, float c, float d) {
+  const uint32_t low = __byte_perm(__float2int_rn(a), __float2int_rn(b), 0x0040);
+  return __byte_perm(low, __byte_perm(__float2int_rn(c), __float2int_rn(d), 0x0040), 0x5410);
 }
 __device__ __forceinline__ float exp2_fast(float x) {
   float y;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Products: choice of the tile, packing of weights, and the f32 path.
 #include <algorithm>
+#include <cmath>
 #include <vector>
 
 #include "hedgerow/kernels/cuda/launch.h"
@@ -13,6 +14,8 @@ namespace hedgerow::cuda {
 
 cudaError_t linear_f16(cudaStream_t, const LinearArgs&, const LinearParams&, LinearPlan);
 cudaError_t linear_bf16(cudaStream_t, const LinearArgs&, const LinearParams&, LinearPlan);
+cudaError_t linear_e4m3(cudaStream_t, const LinearArgs&, const LinearParams&, LinearPlan);
+cudaError_t linear_i8(cudaStream_t, const LinearArgs&, const LinearParams&, LinearPlan);
 
 namespace {
 
@@ -63,9 +66,32 @@ constexpr TurnCost kTurnCosts[] = {
     {LinearTile::pingpong_192, 192, 1.78f, 2.46f, 0.45f, 0.31f},
     {LinearTile::pingpong_128, 128, 2.04f, 1.22f, 0.40f, 0.0f},
 };
+constexpr TurnCost kEightBitCosts[] = {
+    {LinearTile::pingpong_192, 192, 1.8f, 0.6f, 0.55f, 0.3f},
+    {LinearTile::pingpong_128, 128, 2.0f, 0.3f, 0.455f, 0.0f},
+};
 // From here on blocks share the rows they fetch. In short bursts it makes no difference; under lasting load,
 // where power sets the clock, it takes 6 % off.
 constexpr float kSharingPays = 30;
+
+int64_t up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+LinearPlan guess_eight_bits(int rows, int n, int k, bool residual) {
+  const int64_t steps = up(k, 128);
+  LinearPlan best;
+  float least = 0;
+  for (const TurnCost& c : kEightBitCosts) {
+    const int units = static_cast<int>(up(rows, 64)), columns = static_cast<int>(up(n, c.cols));
+    const int teams = std::max(1, device().multiprocessors), high = high_tiles(units, columns, teams);
+    const float turns = 0.1f * static_cast<float>(turns_end(units, high, columns, teams));
+    const float us =
+        c.start + turns * (c.turn + c.step * static_cast<float>(steps)) + (residual ? c.residual : 0.0f);
+    if (least > 0 && us >= least) continue;
+    const bool share = c.tile == LinearTile::pingpong_192 && columns % 2 == 0 && us > kSharingPays;
+    best = {.tile = c.tile, .share = share ? Share::rows : Share::none}, least = us;
+  }
+  return best;
+}
 
 cudaError_t queue_small(cudaStream_t stream, const LinearArgs& a, const LinearPlan& plan) {
   const bool f16 = a.w->dtype == Dtype::f16;
@@ -76,7 +102,6 @@ cudaError_t queue_small(cudaStream_t stream, const LinearArgs& a, const LinearPl
 
 // The best plan for rows as they are, and what it may take.
 SmallGuess guess(int rows, int n, int k, bool residual, bool alike) {
-  const auto up = [](int64_t a, int64_t b) { return (a + b - 1) / b; };
   // Of so many lines of 64 values.
   const auto crowding = [&](int64_t lines) {
     return rows <= kCrowdedRows ? kCrowding * 128e-6f * static_cast<float>(lines) : 0.0f;
@@ -116,6 +141,10 @@ SmallGuess guess(int rows, int n, int k, bool residual, bool alike) {
 
 }  // namespace
 
+bool takes_eight_bits() { return device().hopper(); }
+
+LinearPlan linear_plan_eight_bits(int rows, int n, int k, bool residual) { return guess_eight_bits(rows, n, k, residual); }
+
 LinearPlan linear_plan(int rows, int n, int k, bool residual, bool alike) {
   return guess(rows, n, k, residual, alike).plan;
 }
@@ -140,6 +169,14 @@ cudaError_t linear(cudaStream_t stream, const LinearArgs& a, LinearPlan plan) {
   p.out = a.out.data, p.out_row = a.out.strides[0], p.out_f32 = a.out.dtype == Dtype::f32;
   p.n = a.w->n, p.k = a.w->k;
   if (a.rows.row_capacity == 0) return cudaSuccess;
+  if (bytes_of(a.w->dtype) == 1) {
+    if (!takes_eight_bits() || a.norm_gamma || a.index) return cudaErrorNotSupported;
+    p.unit = a.x.unit * a.w->unit, p.out_scale = 1 / a.out.unit, p.out_e4m3 = a.out.dtype == Dtype::e4m3;
+    if (plan.tile == LinearTile::automatic)
+      plan = linear_plan_eight_bits(a.rows.expected_rows(), p.n, p.k, p.residual != nullptr);
+    p.x_units = a.x_units.as<const float>(), p.w_units = a.w->units.as<const uint16_t>();
+    return a.w->dtype == Dtype::i8 ? linear_i8(stream, a, p, plan) : linear_e4m3(stream, a, p, plan);
+  }
   const bool aligned_well = p.n % 8 == 0 && p.k % 8 == 0 && aligned(a.x, 16) && aligned(a.out, 16) &&
                             (!a.residual || aligned(a.residual, 16));
   if (a.norm_gamma || a.index || a.divided) {
@@ -186,6 +223,34 @@ PackedLinear pack_linear(const float* w, const float* bias, int n, int k, Dtype 
   copy_to_device(packed.bias.as(), wide.data(), padded * sizeof(float));
   if (dtype == Dtype::f32) {
     copy_to_device(packed.data.as(), w, count * sizeof(float));
+    return packed;
+  }
+  if (dtype == Dtype::e4m3) {
+    float most = 0;
+    for (size_t i = 0; i < count; ++i) most = std::max(most, std::fabs(w[i]));
+    packed.unit = std::isfinite(most) ? e4m3_unit(most) : 1;
+    std::vector<uint8_t> bytes(count);
+    for (size_t i = 0; i < count; ++i) bytes[i] = f32_to_e4m3(w[i] / packed.unit);
+    copy_to_device(packed.data.as(), bytes.data(), count);
+    return packed;
+  }
+  if (dtype == Dtype::i8) {
+    std::vector<uint16_t> units(padded);
+    std::vector<int8_t> bytes(count);
+    for (int i = 0; i < n; ++i) {
+      const float* const row = w + static_cast<size_t>(i) * k;
+      float most = 0;
+      for (int j = 0; j < k; ++j) most = std::max(most, std::fabs(row[j]));
+      units[i] = f32_to_bf16(std::isfinite(most) && most > 0 ? most / 127 : 1.0f);
+      const float unit = bf16_to_f32(units[i]);  // rounded down, the largest weights become 127 all the same
+      for (int j = 0; j < k; ++j) {
+        const float steps = std::nearbyint(row[j] / unit);
+        bytes[static_cast<size_t>(i) * k + j] = static_cast<int8_t>(std::clamp(std::isnan(steps) ? 0 : steps, -127.0f, 127.0f));
+      }
+    }
+    packed.units = device_buffer(padded * 2);
+    copy_to_device(packed.units.as(), units.data(), padded * 2);
+    copy_to_device(packed.data.as(), bytes.data(), count);
     return packed;
   }
   std::vector<uint16_t> narrow(count);

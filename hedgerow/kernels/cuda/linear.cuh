@@ -14,6 +14,12 @@ struct LinearParams {
   int64_t residual_row, out_row;  // elements
   int n, k;
   bool residual_f32, out_f32;
+  // int8 products only: units of the rows, f32, and of the outputs' weights, bf16.
+  const float* x_units;
+  const uint16_t* w_units;
+  // e4m3 products only: what a sum is multiplied with. Where `out` is e4m3: what an output is multiplied with.
+  float unit, out_scale;
+  bool out_e4m3;
 };
 
 // Tiles that warpgroups take turns with (linear_pingpong.cuh) are two units of 64 rows high, or one. A low
@@ -82,6 +88,22 @@ __device__ __forceinline__ void activate_all(float (&x)[N]) {
 #pragma unroll
     for (int i = 0; i < N; ++i) x[i] = activated<kActivation>(x[i]);
   }
+}
+
+// GELU of two f16 at once, times `scale` (two f16 of it), in the tanh form: within 2e-3 of the erf form, well below what factors of
+// 8 bits leave uncertain, at half the price.
+__device__ __forceinline__ uint32_t gelu_pair(uint32_t x, uint32_t half_scale) {
+  uint32_t y;
+  asm("{\n.reg .b32 s, t;\n"
+      "mul.rn.f16x2 s, %1, %1;\n"
+      "fma.rn.f16x2 t, s, %3, %4;\n"
+      "mul.rn.f16x2 t, %1, t;\n"
+      "tanh.approx.f16x2 t, t;\n"
+      "mul.rn.f16x2 s, %1, %2;\n"
+      "fma.rn.f16x2 %0, s, t, s;\n}"
+      : "=r"(y)
+      : "r"(x), "r"(half_scale), "r"(0x28912891u), "r"(0x3a623a62u));  // 0.0356774 and 0.7978846
+  return y;
 }
 
 template <class T>

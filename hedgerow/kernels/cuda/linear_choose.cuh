@@ -66,6 +66,15 @@ cudaError_t queue_staged(cudaStream_t stream, const LinearArgs& a, const LinearP
       stream, {blocks, Tile::kThreads, Tile::kShared}, x_map, w_map, residual_map, p);
 }
 
+// What the copy engine can't take.
+template <class T, int ACTIVATION>
+cudaError_t queue_unmapped(cudaStream_t stream, const LinearArgs& a, const LinearParams& p) {
+  if constexpr (sizeof(T) == 1)
+    return cudaErrorInvalidValue;
+  else
+    return queue_tiles<T, ACTIVATION, 2, 128, 5>(stream, a, p, 1);
+}
+
 template <class T, int ACTIVATION, int N, int STAGES>
 cudaError_t queue_pingpong(cudaStream_t stream, const LinearArgs& a, const LinearParams& p, Share share) {
   using Tile = PingPongShape<N, STAGES>;
@@ -74,13 +83,13 @@ cudaError_t queue_pingpong(cudaStream_t stream, const LinearArgs& a, const Linea
   if ((a.residual && a.residual.dtype != a.out.dtype) ||
       !matrix_map(x_map, a.x.dtype, a.x.data, capacity, p.k, a.x.strides[0], 64) ||
       !matrix_map(w_map, a.w->dtype, a.w->data.as(), p.n, p.k, p.k, N / 2) ||
-      !matrix_map(out_map, a.out.dtype, a.out.data, capacity, p.n, a.out.strides[0], 64)) {
-    return queue_tiles<T, ACTIVATION, 2, 128, 5>(stream, a, p, 1);
+      !matrix_map(out_map, a.out.dtype, a.out.data, capacity, p.n, a.out.strides[0], 64, p.out_e4m3 ? 64 : 128)) {
+    return queue_unmapped<T, ACTIVATION>(stream, a, p);
   }
   residual_map = out_map;  // not read where there is no residual
   if (a.residual &&
       !matrix_map(residual_map, a.out.dtype, a.residual.data, capacity, p.n, a.residual.strides[0], 64)) {
-    return queue_tiles<T, ACTIVATION, 2, 128, 5>(stream, a, p, 1);
+    return queue_unmapped<T, ACTIVATION>(stream, a, p);
   }
   const int ranks = share == Share::none ? 1 : 2, unit = share == Share::weights ? 128 : 64;
   const int columns = (p.n + N - 1) / N, across = share == Share::rows ? (columns + 1) / 2 : columns;

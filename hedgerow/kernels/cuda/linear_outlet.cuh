@@ -18,14 +18,26 @@ __device__ __forceinline__ void store_shared_pair(uint32_t at, float2 v) {
   asm volatile("st.shared.v2.f32 [%0], {%1,%2};" ::"r"(at), "f"(v.x), "f"(v.y) : "memory");
 }
 
-// One warpgroup's way out: E is the type of `out` and of the residual.
+__device__ __forceinline__ uint32_t load_shared_word(uint32_t at) {
+  uint32_t v;
+  asm volatile("ld.shared.b32 %0, [%1];" : "=r"(v) : "r"(at) : "memory");
+  return v;
+}
+__device__ __forceinline__ void store_shared_half(uint32_t at, uint16_t v) {
+  asm volatile("st.shared.u16 [%0], %1;" ::"r"(at), "h"(v) : "memory");
+}
+
+// One warpgroup's way out: T is the type of the factors, E that of `out` and of the residual. Chunks of e4m3 are 64 bytes wide,
+// so that 192 columns are whole chunks.
 template <class T, class E, int ACTIVATION, int N, class Shape>
 struct Outlet {
-  static constexpr int kCols = 128 / static_cast<int>(sizeof(E)), kAcross = N / kCols;  // of a chunk
+  static constexpr int kBytes = sizeof(E) == 1 ? 64 : 128;  // of a chunk's row
+  static constexpr int kCols = kBytes / static_cast<int>(sizeof(E)), kAcross = N / kCols;
   const CUtensorMap* out_map;
   const CUtensorMap* residual_map;
   const LinearParams& p;
-  uint32_t at;  // chunks, bias, barriers
+  uint32_t at;        // chunks, bias, barriers
+  uint32_t at_units;  // of int8 products: bf16, of the columns
   int group, rows;
 
   __device__ __forceinline__ uint32_t ready(int c) const {
@@ -42,18 +54,27 @@ struct Outlet {
     for (int c = 0; c < Shape::kChunks && c < (high ? 2 : 1) * kAcross; ++c) fetch(c, row, col);
   }
 
-  // Half a tile, 64 rows: chunks kFirst, kFirst + 1, ... of `count`.
-  template <int kFirst>
-  __device__ __forceinline__ void finish(const float (&sums)[N / 2], int row, int col, int count,
-                                         uint32_t& parity) const {
+  // int8 products: units of this thread's rows r and r + 8 in both halves; a row that is not there has that of the last one.
+  __device__ __forceinline__ void row_units(float (&units)[2][2], int row) const {
+    const int mine = row + ((threadIdx.x & 127) >> 5) * 16 + ((threadIdx.x & 31) >> 2);
+#pragma unroll
+    for (int i = 0; i < 4; ++i) units[i / 2][i % 2] = p.x_units[min(mine + i / 2 * 64 + i % 2 * 8, rows - 1)];
+  }
+
+  // Half a tile, 64 rows: chunks kFirst, kFirst + 1, ... of `count`. units: of int8 rows r and r + 8.
+  template <int kFirst, class Sum>
+  __device__ __forceinline__ void finish(const Sum (&sums)[N / 2], const float (&units)[2], int row, int col,
+                                         int count, uint32_t& parity) const {
     constexpr int kBelow = kFirst / kAcross * 64;
     const int t = threadIdx.x & 127, lane = t & 31, pair = (lane & 3) * 2;
     const uint32_t at_bias = at + Shape::kBias + pair * 4;
-    // Of columns 0 to 15 in this thread's chunk; those 16 i further on are at place ^ i * 32 (or, f32, 64).
+    // Of columns 0 to 15 in this thread's chunk; those 16 i further on are at place ^ i * 32 (f32 64, e4m3 16).
     const uint32_t place =
-        at + (sizeof(E) == 4 ? swizzled<8>((t >> 5) * 16 + (lane >> 2), pair >> 2) + (pair & 2) * 4
-                             : swizzled<8>((t >> 5) * 16 + (lane & 15), lane >> 4));
+        at + (sizeof(E) == 4   ? swizzled<8>((t >> 5) * 16 + (lane >> 2), pair >> 2) + (pair & 2) * 4
+              : sizeof(E) == 2 ? swizzled<8>((t >> 5) * 16 + (lane & 15), lane >> 4)
+                               : swizzled<4>((t >> 5) * 16 + (lane >> 2), 0) + pair);
     const int live = rows - row - kBelow;
+    constexpr bool kWhole = std::is_same_v<T, i8>;
 #pragma unroll
     for (int j = 0; j < kAcross; ++j) {
       const int c = kFirst + j;
@@ -65,11 +86,16 @@ struct Outlet {
       // What the next columns need is read before these are stored: it would wait for them.
       constexpr int kAhead = ACTIVATION == 0 ? 2 : 1;
       float2 add[kAhead][2];
+      uint32_t col_units[kAhead][2] = {};
       uint32_t was[kAhead][4] = {};
       auto ask = [&](int i) {
         if (i >= kCols / 16) return;
         add[i % kAhead][0] = load_shared_pair(at_bias + (j * kCols + i * 16) * 4);
         add[i % kAhead][1] = load_shared_pair(at_bias + (j * kCols + i * 16 + 8) * 4);
+        if constexpr (kWhole) {
+          const uint32_t from = at_units + (j * kCols + i * 16 + pair) * 2;
+          col_units[i % kAhead][0] = load_shared_word(from), col_units[i % kAhead][1] = load_shared_word(from + 16);
+        }
         if (sizeof(E) == 2 && p.residual) load_matrices(was[i % kAhead], (place ^ i * 32) + chunk);
       };
 #pragma unroll
@@ -78,10 +104,25 @@ struct Outlet {
       for (int i = 0; i < kCols / 16; ++i) {
         float y[8];  // of rows r, r + 8, r, r + 8: two neighbours each
 #pragma unroll
-        for (int h = 0; h < 8; ++h)
-          y[h] = sums[(j * (kCols / 16) + i) * 8 + h] +
-                 (h % 2 ? add[i % kAhead][h / 4].y : add[i % kAhead][h / 4].x);
-        activate_all<ACTIVATION>(y);
+        for (int h = 0; h < 8; ++h) {
+          const float sum = static_cast<float>(sums[(j * (kCols / 16) + i) * 8 + h]);
+          const float bias = h % 2 ? add[i % kAhead][h / 4].y : add[i % kAhead][h / 4].x;
+          if constexpr (kWhole) {
+            const float2 outputs = unpack2<bf16>(col_units[i % kAhead][h / 4]);
+            y[h] = fmaf(sum * units[h / 2 % 2], h % 2 ? outputs.y : outputs.x, bias);
+          } else {
+            y[h] = std::is_same_v<T, e4m3> ? fmaf(sum, p.unit, bias) : sum + bias;
+          }
+        }
+        constexpr bool kPairs = sizeof(T) == 1 && ACTIVATION != 0;
+        uint32_t pairs[4];  // y as f16, activated
+        if constexpr (kPairs) {
+          const float scale = sizeof(E) == 1 ? 0.5f * p.out_scale : 0.5f;
+#pragma unroll
+          for (int h = 0; h < 4; ++h) pairs[h] = gelu_pair(pack2<f16>(y[2 * h], y[2 * h + 1]), pack2<f16>(scale, scale));
+        } else {
+          activate_all<ACTIVATION>(y);
+        }
         if constexpr (sizeof(E) == 4) {
           ask(i + kAhead);
 #pragma unroll
@@ -93,17 +134,33 @@ struct Outlet {
             }
             store_shared_pair(to, {y[2 * h], y[2 * h + 1]});
           }
+        } else if constexpr (sizeof(E) == 1) {
+          ask(i + kAhead);
+#pragma unroll
+          for (int h = 0; h < 4; ++h) {
+            store_shared_half((place ^ i * 16) + chunk + h / 2 * 8 + h % 2 * 512,
+                              kPairs ? narrow2_e4m3(pairs[h])
+                                     : pack2_e4m3(y[2 * h] * p.out_scale, y[2 * h + 1] * p.out_scale));
+          }
         } else {
           if (p.residual) {
 #pragma unroll
             for (int h = 0; h < 4; ++h) {
-              const float2 old = unpack2<T>(was[i % kAhead][h]);
-              y[2 * h] += old.x, y[2 * h + 1] += old.y;
+              const float2 old = unpack2<E>(was[i % kAhead][h]);
+              if constexpr (kPairs) {
+                const float2 own = unpack2<f16>(pairs[h]);
+                pairs[h] = pack2<f16>(own.x + old.x, own.y + old.y);
+              } else {
+                y[2 * h] += old.x, y[2 * h + 1] += old.y;
+              }
             }
           }
           ask(i + kAhead);
-          store_matrices((place ^ i * 32) + chunk, pack2<T>(y[0], y[1]), pack2<T>(y[2], y[3]),
-                         pack2<T>(y[4], y[5]), pack2<T>(y[6], y[7]));
+          if constexpr (kPairs)
+            store_matrices((place ^ i * 32) + chunk, pairs[0], pairs[1], pairs[2], pairs[3]);
+          else
+            store_matrices((place ^ i * 32) + chunk, pack2<E>(y[0], y[1]), pack2<E>(y[2], y[3]),
+                           pack2<E>(y[4], y[5]), pack2<E>(y[6], y[7]));
         }
       }
       fence_shared_for_async();
@@ -117,10 +174,11 @@ struct Outlet {
         if (p.residual && c >= 2 && c + 2 < count) fetch(c + 2, row, col);
       }
       if (live > 0 && live < 64) {
-        const int piece_col = chunk_col + (t & 7) * (16 / static_cast<int>(sizeof(E)));
+        constexpr int kPieces = kBytes / 16;
+        const int piece = t % kPieces, piece_col = chunk_col + piece * (16 / static_cast<int>(sizeof(E)));
 #pragma unroll 1
-        for (int i = t >> 3; i < live && piece_col < p.n; i += 16) {
-          const float4 v = load_shared_cluster(at + chunk + swizzled<8>(i, t & 7));
+        for (int i = t / kPieces; i < live && piece_col < p.n; i += 128 / kPieces) {
+          const float4 v = load_shared_cluster(at + chunk + swizzled<kPieces>(i, piece));
           *reinterpret_cast<float4*>(static_cast<E*>(p.out) +
                                      static_cast<int64_t>(row + kBelow + i) * p.out_row + piece_col) = v;
         }

@@ -16,17 +16,19 @@
 #include "hedgerow/kernels/cuda/hopper.cuh"
 #include "hedgerow/kernels/cuda/linear_outlet.cuh"
 #include "hedgerow/kernels/cuda/ops.h"
+#include "hedgerow/kernels/cuda/products_i8.cuh"
 
 namespace hedgerow::cuda {
 
 template <int N, int STAGES>
 struct PingPongShape {
-  static constexpr int kStepK = 64, kThreads = 3 * 128;  // the third warpgroup feeds
-  static constexpr int kXHalf = 64 * kStepK * 2, kWHalf = N / 2 * kStepK * 2, kStage = 2 * (kXHalf + kWHalf);
+  static constexpr int kStepBytes = 128, kThreads = 3 * 128;  // of k a step; the third warpgroup feeds
+  static constexpr int kXHalf = 64 * kStepBytes, kWHalf = N / 2 * kStepBytes, kStage = 2 * (kXHalf + kWHalf);
   static constexpr int kChunk = 64 * 128, kChunks = 4;  // per warpgroup, on their way in or out
   static constexpr int kBias = kChunks * kChunk, kReady = kBias + N * 4, kTurns = kReady + kChunks * 8;
   static constexpr int kOutlet = kBias + 1024;
-  static constexpr size_t kShared = static_cast<size_t>(STAGES) * kStage + 2 * kOutlet + (2 * STAGES + 2) * 8;
+  static constexpr int kUnits = N * 2;  // per warpgroup: units of its columns, for int8
+  static constexpr size_t kShared = static_cast<size_t>(STAGES) * kStage + 2 * (kOutlet + kUnits) + (2 * STAGES + 2) * 8;
   static_assert(kShared <= 227 * 1024 && kWHalf % 1024 == 0 && kTurns + 32 <= kOutlet);
 };
 
@@ -63,14 +65,17 @@ __global__ void __launch_bounds__(PingPongShape<N, STAGES>::kThreads, 1)
                     Share share) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
   using Shape = PingPongShape<N, STAGES>;
+  constexpr bool kWhole = std::is_same_v<T, i8>, kEight = std::is_same_v<T, e4m3> || kWhole;
+  using Sum = std::conditional_t<kWhole, int, float>;
+  constexpr int kStepK = Shape::kStepBytes / static_cast<int>(sizeof(T));
   extern __shared__ __align__(1024) unsigned char memory[];
   const uint32_t at_stage = shared_address(memory), at_outlet = at_stage + STAGES * Shape::kStage;
   const uint32_t at_full = at_outlet + 2 * Shape::kOutlet, at_empty = at_full + STAGES * 8,
-                 at_turn = at_empty + STAGES * 8;
+                 at_turn = at_empty + STAGES * 8, at_units = at_turn + 16;
   const int warp = threadIdx.x >> 5, lane = threadIdx.x & 31;
   const int ranks = share == Share::none ? 1 : 2, rank = share == Share::none ? 0 : cluster_rank();
   const int team = blockIdx.x / ranks, teams = gridDim.x / ranks;
-  const int steps = (p.k + Shape::kStepK - 1) / Shape::kStepK;
+  const int steps = (p.k + kStepK - 1) / kStepK;
 
   if (threadIdx.x == 0) {
     if (at_stage & 1023) __trap();
@@ -94,7 +99,7 @@ __global__ void __launch_bounds__(PingPongShape<N, STAGES>::kThreads, 1)
       prefetch_map(&x_map), prefetch_map(&w_map);
       auto load_w = [&](int slot, int step, int col) {
         const uint32_t to = at_stage + slot * Shape::kStage + 2 * Shape::kXHalf, bar = at_full + slot * 8;
-        const int k = step * Shape::kStepK, row = col * N;
+        const int k = step * kStepK, row = col * N;
         if (share == Share::weights) {
           tile_load_2d_both(to + rank * Shape::kWHalf, &w_map, bar, k, row + rank * (N / 2));
         } else {
@@ -104,7 +109,7 @@ __global__ void __launch_bounds__(PingPongShape<N, STAGES>::kThreads, 1)
       };
       auto load_x = [&](int slot, int step, int row, bool high) {
         const uint32_t to = at_stage + slot * Shape::kStage, bar = at_full + slot * 8;
-        const int k = step * Shape::kStepK;
+        const int k = step * kStepK;
         if (share == Share::rows) {
           if (high || rank == 0)
             tile_load_2d_both(to + rank * Shape::kXHalf, &x_map, bar, k, row + rank * 64);
@@ -154,9 +159,13 @@ __global__ void __launch_bounds__(PingPongShape<N, STAGES>::kThreads, 1)
       turns->tiles = found.tiles, turns->rank_row = found.rank_row, turns->rank_col = found.rank_col;
     }
     warpgroup_sync(1 + group);
-    const Outlet<T, T, ACTIVATION, N, Shape> narrow{
-        &out_map, &residual_map, p, at_outlet + group * Shape::kOutlet, group, rows};
-    const Outlet<T, float, ACTIVATION, N, Shape> wide{&out_map, &residual_map, p, narrow.at, group, rows};
+    // Outputs are 16 bits wide, or f32, or of e4m3 products e4m3 again.
+    using Half = std::conditional_t<kEight, f16, T>;
+    using Other = std::conditional_t<kEight, e4m3, float>;
+    const bool other = kEight ? p.out_e4m3 : p.out_f32;
+    const Outlet<T, Half, ACTIVATION, N, Shape> half{
+        &out_map, &residual_map, p, at_outlet + group * Shape::kOutlet, at_units + group * Shape::kUnits, group, rows};
+    const Outlet<T, Other, ACTIVATION, N, Shape> unlike{&out_map, &residual_map, p, half.at, half.at_units, group, rows};
     float* const bias =
         reinterpret_cast<float*>(memory + STAGES * Shape::kStage + group * Shape::kOutlet + Shape::kBias);
     const uint32_t peer_empty = in_block(at_empty, rank ^ (ranks - 1));
@@ -167,7 +176,13 @@ __global__ void __launch_bounds__(PingPongShape<N, STAGES>::kThreads, 1)
       if (lane == 1 && ranks > 1) barrier_arrive_there(peer_empty + done * 8);
     };
     int turn = 0;
-    auto products = [&](float(&sums)[2][N / 2], auto high) {
+    auto product = [](Sum(&d)[N / 2], uint64_t x, uint64_t w) {
+      if constexpr (kWhole)
+        product_i8<N>(d, x, w, 1);
+      else
+        product_shared<T, N>(d, x, w, 1);
+    };
+    auto products = [&](Sum(&sums)[2][N / 2], auto high) {
       if (turn > 0) barrier_wait(at_turn + group * 8, (turn - 1) >> 1 & 1);
       int before = 0;
 #pragma unroll 1
@@ -178,9 +193,9 @@ __global__ void __launch_bounds__(PingPongShape<N, STAGES>::kThreads, 1)
         products_fence();
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
-          product_shared<T, N>(sums[0], x + i * 2, w + i * 2, 1);
+          product(sums[0], x + i * 2, w + i * 2);
           if constexpr (decltype(high)::value)
-            product_shared<T, N>(sums[1], x + (Shape::kXHalf >> 4) + i * 2, w + i * 2, 1);
+            product(sums[1], x + (Shape::kXHalf >> 4) + i * 2, w + i * 2);
         }
         products_commit();
         if (s == steps - 1 && lane == 0) barrier_arrive(at_turn + (group ^ 1) * 8);
@@ -207,33 +222,41 @@ __global__ void __launch_bounds__(PingPongShape<N, STAGES>::kThreads, 1)
       const int col = at.col * N;
       warpgroup_sync(1 + group);  // the last tile has left the bias and the chunks
       if (t == 0 && p.residual) {
-        if (p.out_f32)
-          wide.fetch_first(at.row, col, at.high);
+        if (other && !kEight)
+          unlike.fetch_first(at.row, col, at.high);
         else
-          narrow.fetch_first(at.row, col, at.high);
+          half.fetch_first(at.row, col, at.high);
       }
 #pragma unroll
       for (int c = t; c < N; c += 128) bias[c] = col + c < p.n ? __ldg(p.bias + col + c) : 0.0f;
       // Cleared here rather than by the first product: that would read them, and so keep all of them alive
       // where a tile's last steps need registers.
-      float sums[2][N / 2];
+      if constexpr (kWhole) {
+        if (t < 4) asm volatile("prefetch.global.L1 [%0];" ::"l"(p.x_units + min(at.row + t * 32, rows - 1)));
+        uint16_t* const outputs = reinterpret_cast<uint16_t*>(memory + (at_units - at_stage)) + group * N;
 #pragma unroll
-      for (int i = 0; i < N / 2; ++i) sums[0][i] = sums[1][i] = 0.0f;
+        for (int c = t; c < N; c += 128) outputs[c] = col + c < p.n ? __ldg(p.w_units + col + c) : uint16_t{0};
+      }
+      Sum sums[2][N / 2];
+#pragma unroll
+      for (int i = 0; i < N / 2; ++i) sums[0][i] = sums[1][i] = 0;
       if (at.high)
         products(sums, std::true_type{});
       else
         products(sums, std::false_type{});
+      float units[2][2] = {};
+      if constexpr (kWhole) half.row_units(units, at.row);
       if (t == 0) stores_wait_read<0>();
       warpgroup_sync(1 + group);
       const int halves = at.high ? 2 : 1;
-      if (p.out_f32) {
-        constexpr int kAcross = Outlet<T, float, ACTIVATION, N, Shape>::kAcross;
-        wide.template finish<0>(sums[0], at.row, col, halves * kAcross, parity);
-        if (at.high) wide.template finish<kAcross>(sums[1], at.row, col, halves * kAcross, parity);
+      if (other) {
+        constexpr int kAcross = Outlet<T, Other, ACTIVATION, N, Shape>::kAcross;
+        unlike.template finish<0>(sums[0], units[0], at.row, col, halves * kAcross, parity);
+        if (at.high) unlike.template finish<kAcross>(sums[1], units[1], at.row, col, halves * kAcross, parity);
       } else {
-        constexpr int kAcross = Outlet<T, T, ACTIVATION, N, Shape>::kAcross;
-        narrow.template finish<0>(sums[0], at.row, col, halves * kAcross, parity);
-        if (at.high) narrow.template finish<kAcross>(sums[1], at.row, col, halves * kAcross, parity);
+        constexpr int kAcross = Outlet<T, Half, ACTIVATION, N, Shape>::kAcross;
+        half.template finish<0>(sums[0], units[0], at.row, col, halves * kAcross, parity);
+        if (at.high) half.template finish<kAcross>(sums[1], units[1], at.row, col, halves * kAcross, parity);
       }
     }
     if (t == 0) stores_wait_read<0>();

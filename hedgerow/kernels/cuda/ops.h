@@ -57,11 +57,14 @@ cudaError_t linear(cudaStream_t stream, const LinearArgs& args, LinearPlan plan 
 NormFusion fuses_norm(int rows, int n, int k, bool folded);
 // `alike`: x, the residual and out are of one dtype.
 LinearPlan linear_plan(int rows, int n, int k, bool residual, bool alike = true);
+// Of 8-bit rows and weights: always tiles in turns.
+LinearPlan linear_plan_eight_bits(int rows, int n, int k, bool residual);
+bool takes_eight_bits();
 
-// Weights for linear(): row-major in `dtype`, the bias padded with zeros. Throws Error when memory is out.
+// Weights for linear(): row-major in `dtype` (e4m3: in units of their own), the bias padded with zeros. Throws Error when memory is out.
 PackedLinear pack_linear(const float* w, const float* bias, int n, int k, Dtype dtype);
 
-// Rows may be f32, f16 or bf16 on either side.
+// Rows may be f32, f16 or bf16 on either side; out also e4m3.
 cudaError_t layer_norm(cudaStream_t stream, const LayerNormArgs& args);
 // `images` is a device array of device pointers; heights and widths are device arrays.
 cudaError_t patchify(cudaStream_t stream, const PatchifyArgs& args);

@@ -21,6 +21,14 @@ __device__ __forceinline__ uint32_t random_pair(uint32_t i) {
   const float a = static_cast<float>(r & 0xffff) * 0x1p-15f - 1.0f, b = static_cast<float>(r >> 16) * 0x1p-15f - 1.0f;
   return pack2<T>(a, b);
 }
+// Four e4m3 values around 1, or two of 16 bits.
+template <class T>
+__device__ __forceinline__ uint32_t random_word(uint32_t i) {
+  if constexpr (!std::is_same_v<T, e4m3>) return random_pair<T>(i);
+  const uint32_t r = scrambled(i);
+  const auto value = [&](int shift) { return static_cast<float>(r >> shift & 0xff) * 0x1p-7f - 1.0f; };
+  return pack4_e4m3(value(0), value(8), value(16), value(24));
+}
 
 // Two warpgroups, 64 x 256 sums each.
 template <class T>
@@ -28,7 +36,7 @@ __global__ void __launch_bounds__(256, 1) hopper_products(int rounds, float* sin
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
   extern __shared__ __align__(1024) unsigned char memory[];
   uint32_t* const words = reinterpret_cast<uint32_t*>(memory);
-  for (int i = threadIdx.x; i < kTile / 4; i += 256) words[i] = random_pair<T>(i + blockIdx.x * kTile);
+  for (int i = threadIdx.x; i < kTile / 4; i += 256) words[i] = random_word<T>(i + blockIdx.x * kTile);
   fence_shared_for_async();
   __syncthreads();
   const uint64_t x = tile_descriptor(shared_address(memory) + (threadIdx.x >> 7) * 64 * 128);
@@ -81,11 +89,15 @@ template <class T>
 cudaError_t queue_products(cudaStream_t stream, int rounds, float* sink, double* work) {
   const unsigned blocks = static_cast<unsigned>(device().multiprocessors);
   if (device().hopper()) {
-    *work = 2.0 * 128 * kColumns * 64 * rounds * blocks;
+    *work = 2.0 * 128 * kColumns * (128 / sizeof(T)) * rounds * blocks;
     return launch<hopper_products<T>, kTile>(stream, {blocks, 256, kTile}, rounds, sink);
   }
-  *work = 2.0 * 8 * 64 * 64 * 16 * rounds * blocks;
-  return launch<warp_products<T>>(stream, {blocks, 256}, rounds, sink);
+  if constexpr (std::is_same_v<T, e4m3>) {
+    return cudaErrorNotSupported;
+  } else {
+    *work = 2.0 * 8 * 64 * 64 * 16 * rounds * blocks;
+    return launch<warp_products<T>>(stream, {blocks, 256}, rounds, sink);
+  }
 }
 
 }  // namespace
@@ -96,6 +108,8 @@ cudaError_t peak_flops(cudaStream_t stream, Dtype dtype, double* flops) {
   double work = 0;
   const auto queue = [&] {
     if (dtype == Dtype::f16) return queue_products<f16>(stream, kRounds, sink.as<float>(), &work);
+    if (bytes_of(dtype) == 1)  // int8 runs at the same rate
+      return queue_products<e4m3>(stream, kRounds, sink.as<float>(), &work);
     if (dtype == Dtype::bf16) return queue_products<bf16>(stream, kRounds, sink.as<float>(), &work);
     const unsigned blocks = static_cast<unsigned>(device().multiprocessors);
     work = 2.0 * 16 * 1024 * 16 * kRounds * blocks;

@@ -3,6 +3,8 @@
 // shared memory. The operand lists are long because every accumulator register must be named.
 #pragma once
 
+#include "hedgerow/kernels/cuda/products_e4m3.cuh"
+
 namespace hedgerow::cuda {
 
 // clang-format off
@@ -171,10 +173,12 @@ namespace hedgerow::cuda {
 
 // clang-format on
 
-// d (+)= a b, both in shared memory, both with their K axis contiguous; `add` 0 overwrites d.
+// d (+)= a b, both in shared memory, both with their K axis contiguous; `add` 0 overwrites d. Of e4m3: 32 values of k.
 template <class T, int N>
 __device__ __forceinline__ void product_shared(float (&d)[N / 2], uint64_t a, uint64_t b, int add) {
-  if constexpr (std::is_same_v<T, f16>) {
+  if constexpr (std::is_same_v<T, e4m3>) {
+    product_e4m3<N>(d, a, b, add);
+  } else if constexpr (std::is_same_v<T, f16>) {
     if constexpr (N == 16) HEDGEROW_PRODUCT_SS_16("f16");
     if constexpr (N == 32) HEDGEROW_PRODUCT_SS_32("f16");
     if constexpr (N == 48) HEDGEROW_PRODUCT_SS_48("f16");

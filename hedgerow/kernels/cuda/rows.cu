@@ -33,7 +33,8 @@ __device__ __forceinline__ float4 load_early(const float* from) {
 template <class In, class Out, int kQuads>
 __global__ void __launch_bounds__(kWarps * 32)
     layer_norm_rows(const In* x, int64_t x_row, const int32_t* index, const float* gamma, const float* beta,
-                    float eps, int dim, Out* out, int64_t out_row, const int32_t* rows, int capacity) {
+                    float eps, int dim, Out* out, int64_t out_row, const int32_t* rows, int capacity,
+                    float out_scale, float* out_units) {
   const int lane = threadIdx.x & 31, row = my_row();
   let_next_start();
   float4 g[kQuads], b[kQuads];
@@ -78,6 +79,19 @@ __global__ void __launch_bounds__(kWarps * 32)
   const float scale = rsqrtf(warp_sum(squares) / dim + eps);
   if (row >= live_rows) return;
   Out* const to = out + row * out_row;
+  float inverse = 0;  // steps in the row's unit
+  if constexpr (std::is_same_v<Out, i8>) {
+    float most = 0;
+#pragma unroll
+    for (int q = 0; q < kQuads; ++q) {
+      if ((q * 32 + lane) * 4 >= dim) continue;
+      most = fmaxf(most, fmaxf(fmaxf(fabsf(fmaf(v[q][0] * scale, g[q].x, b[q].x)), fabsf(fmaf(v[q][1] * scale, g[q].y, b[q].y))),
+                               fmaxf(fabsf(fmaf(v[q][2] * scale, g[q].z, b[q].z)), fabsf(fmaf(v[q][3] * scale, g[q].w, b[q].w)))));
+    }
+    most = warp_max(most);
+    inverse = most > 0 ? 127 / most : 0.0f;
+    if (lane == 0) out_units[row] = most / 127;
+  }
 #pragma unroll
   for (int q = 0; q < kQuads; ++q) {
     const int at = (q * 32 + lane) * 4;
@@ -86,6 +100,12 @@ __global__ void __launch_bounds__(kWarps * 32)
                       fmaf(v[q][2] * scale, g[q].z, b[q].z), fmaf(v[q][3] * scale, g[q].w, b[q].w)};
     if constexpr (std::is_same_v<Out, float>) {
       *reinterpret_cast<float4*>(to + at) = y;
+    } else if constexpr (std::is_same_v<Out, i8>) {
+      *reinterpret_cast<uint32_t*>(to + at) =
+          pack4_i8(y.x * inverse, y.y * inverse, y.z * inverse, y.w * inverse);
+    } else if constexpr (std::is_same_v<Out, e4m3>) {
+      *reinterpret_cast<uint32_t*>(to + at) =
+          pack4_e4m3(y.x * out_scale, y.y * out_scale, y.z * out_scale, y.w * out_scale);
     } else {
       *reinterpret_cast<uint2*>(to + at) = make_uint2(pack2<Out>(y.x, y.y), pack2<Out>(y.z, y.w));
     }
@@ -96,7 +116,7 @@ __global__ void __launch_bounds__(kWarps * 32)
 template <class In, class Out>
 __global__ void __launch_bounds__(kWarps * 32)
     layer_norm_any(const In* x, int64_t x_row, const int32_t* index, const float* gamma, const float* beta,
-                   float eps, int dim, Out* out, int64_t out_row, const int32_t* rows, int) {
+                   float eps, int dim, Out* out, int64_t out_row, const int32_t* rows, int, float out_scale, float* out_units) {
   const int lane = threadIdx.x & 31, row = my_row();
   wait_for_previous();
   let_next_start();
@@ -108,8 +128,23 @@ __global__ void __launch_bounds__(kWarps * 32)
   for (int c = lane; c < dim; c += 32)
     squares = fmaf(to_float(from[c]) - mean, to_float(from[c]) - mean, squares);
   const float scale = rsqrtf(warp_sum(squares) / dim + eps);
+  float inverse = 0;
+  if constexpr (std::is_same_v<Out, i8>) {
+    float most = 0;
+    for (int c = lane; c < dim; c += 32)
+      most = fmaxf(most, fabsf(fmaf((to_float(from[c]) - mean) * scale, gamma[c], beta[c])));
+    most = warp_max(most);
+    inverse = most > 0 ? 127 / most : 0.0f;
+    if (lane == 0) out_units[row] = most / 127;
+  }
   for (int c = lane; c < dim; c += 32) {
-    out[row * out_row + c] = from_float<Out>(fmaf((to_float(from[c]) - mean) * scale, gamma[c], beta[c]));
+    const float y = fmaf((to_float(from[c]) - mean) * scale, gamma[c], beta[c]);
+    if constexpr (std::is_same_v<Out, i8>)
+      out[row * out_row + c] = static_cast<i8>(__float2int_rn(y * inverse));
+    else if constexpr (std::is_same_v<Out, e4m3>)
+      out[row * out_row + c].bits = static_cast<uint8_t>(pack2_e4m3(y * out_scale, 0.0f));
+    else
+      out[row * out_row + c] = from_float<Out>(y);
   }
 }
 
@@ -124,7 +159,7 @@ cudaError_t queue_layer_norm(cudaStream_t stream, const LayerNormArgs& a) {
     return launch<decltype(kernel_constant)::value>(
         stream, warp_per_row(a.rows), a.x.as<const In>(), a.x.strides[0], a.index.as<const int32_t>(),
         a.gamma.as<const float>(), a.beta.as<const float>(), a.eps, dim, a.out.as<Out>(), a.out.strides[0],
-        live(a.rows), a.rows.row_capacity);
+        live(a.rows), a.rows.row_capacity, 1 / a.out.unit, a.out_units.as<float>());
   };
   if (dim % 4 == 0 && aligned(a.x) && aligned(a.out) && aligned(a.gamma) && aligned(a.beta)) {
     if (quads <= 2)
@@ -337,6 +372,8 @@ cudaError_t by_type(Dtype d, F&& f) {
 cudaError_t layer_norm(cudaStream_t stream, const LayerNormArgs& a) {
   if (a.rows.row_capacity == 0) return cudaSuccess;
   return by_type(a.x.dtype, [&](auto in) {
+    if (a.out.dtype == Dtype::e4m3) return queue_layer_norm<decltype(in), e4m3>(stream, a);
+    if (a.out.dtype == Dtype::i8) return queue_layer_norm<decltype(in), i8>(stream, a);
     return by_type(a.out.dtype,
                    [&](auto out) { return queue_layer_norm<decltype(in), decltype(out)>(stream, a); });
   });
