@@ -217,12 +217,25 @@ void VitQueue::feed_forward(int block, const Tensor& x, const Ragged& rows, int 
   const VitConfig& c = config();
   const VitBlockWeights& w = weights_->blocks[static_cast<size_t>(block)];
   const bool few = slot < 0;
+  count(slot, 2.0 * c.dim * c.hidden_dim);
+  const auto fuses = on_.backend().fuses_mlp;
+  if (fuses && w.fc1.dtype != Dtype::f32 && fuses(rows.expected_rows(), c.dim, c.hidden_dim)) {
+    mlp(on_, {.x = x,
+              .norm_gamma = vector_of(w.norm2.gamma),
+              .norm_beta = vector_of(w.norm2.beta),
+              .norm_eps = c.norm_eps,
+              .w1 = &w.fc1,
+              .w2 = &w.fc2,
+              .act = c.activation,
+              .out = x,
+              .rows = rows});
+    return;
+  }
   const auto view = [&](const Buffer& b, int cols) { return matrix_view(b.as(), dtype(), rows.row_capacity, cols); };
   const Tensor h = view(few ? small_narrow_[1] : narrow_[0], c.dim),
                inside = view(few ? small_wide_ : wide_, c.hidden_dim);
   norm_linear(w.norm2, x, w.fc1, h, inside, rows, c.activation, {}, ahead_of_fc1(block));
   linear(on_, {.x = inside, .w = &w.fc2, .residual = x, .out = x, .rows = rows});
-  count(slot, 2.0 * c.dim * c.hidden_dim);
 }
 
 // logits = head(norm(special rows)); with tokens asked for, also norm(all rows).

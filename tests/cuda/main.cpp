@@ -16,7 +16,7 @@ int main(int argc, char** argv) {
   const struct {
     const char* name;
     void (*run)();
-  } parts[] = {{"attention", test_attention}, {"linear", test_linear}, {"linear_small", test_linear_small}, {"alike", test_alike}, {"rows", test_rows},
+  } parts[] = {{"attention", test_attention}, {"linear", test_linear}, {"linear_small", test_linear_small}, {"mlp", test_mlp}, {"alike", test_alike}, {"rows", test_rows},
                {"select", test_select},       {"merge", test_merge},   {"graph", test_graph},
                {"roles", test_roles},         {"vit", test_vit},       {"vit_graphs", test_vit_graphs}};
   for (const auto& part : parts) {

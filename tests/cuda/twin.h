@@ -136,6 +136,7 @@ void test_attention();
 void test_linear();
 void test_linear_small();
 void test_alike();
+void test_mlp();
 void test_rows();
 void test_select();
 void test_merge();

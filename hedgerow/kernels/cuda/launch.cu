@@ -36,7 +36,8 @@ Encode encoder() {
 }
 
 bool encode(CUtensorMap& map, Dtype dtype, int rank, const void* data, const cuuint64_t* extents,
-            const cuuint64_t* strides, const cuuint32_t* box) {
+            const cuuint64_t* strides, const cuuint32_t* box,
+            CUtensorMapSwizzle swizzle = CU_TENSOR_MAP_SWIZZLE_128B) {
   const cuuint32_t steps[3] = {1, 1, 1};
   for (int i = 0; i + 1 < rank; ++i) {
     if (strides[i] % 16 != 0 || strides[i] == 0) return false;
@@ -46,19 +47,20 @@ bool encode(CUtensorMap& map, Dtype dtype, int rank, const void* data, const cuu
                     : dtype == Dtype::f16 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16
                                           : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16;
   return encoder()(&map, type, rank, const_cast<void*>(data), extents, strides, box, steps,
-                   CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
-                   CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS;
+                   CU_TENSOR_MAP_INTERLEAVE_NONE, swizzle, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+                   CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS;
 }
 
 }  // namespace
 
 bool matrix_map(CUtensorMap& map, Dtype dtype, const void* data, int64_t rows, int64_t cols,
-                int64_t row_stride, int box_rows) {
+                int64_t row_stride, int box_rows, int box_bytes) {
   const cuuint64_t extents[2] = {static_cast<cuuint64_t>(cols), static_cast<cuuint64_t>(rows)};
   const cuuint64_t strides[1] = {static_cast<cuuint64_t>(row_stride) * bytes_of(dtype)};
-  const cuuint32_t box[2] = {static_cast<cuuint32_t>(128 / bytes_of(dtype)),
+  const cuuint32_t box[2] = {static_cast<cuuint32_t>(box_bytes / bytes_of(dtype)),
                              static_cast<cuuint32_t>(box_rows)};
-  return encode(map, dtype, 2, data, extents, strides, box);
+  return encode(map, dtype, 2, data, extents, strides, box,
+                box_bytes == 64 ? CU_TENSOR_MAP_SWIZZLE_64B : CU_TENSOR_MAP_SWIZZLE_128B);
 }
 
 bool heads_map(CUtensorMap& map, const Tensor& t, int box_rows) {

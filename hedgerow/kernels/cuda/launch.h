@@ -62,10 +62,10 @@ cudaError_t launch(cudaStream_t stream, const Shape& shape, Args&&... args) {
   return cudaLaunchKernelEx(&config, kKernel, std::forward<Args>(args)...);
 }
 
-// A map of 16-bit or f32 values for boxes of 128 bytes by `box_rows` rows, 128-byte swizzle. False where the
-// strides or the address do not allow one.
+// A map of 16-bit or f32 values for boxes of `box_bytes` (128, or 64) by `box_rows` rows, with the swizzle of that
+// width. False where the strides or the address do not allow one.
 bool matrix_map(CUtensorMap& map, Dtype dtype, const void* data, int64_t rows, int64_t cols,
-                int64_t row_stride, int box_rows);
+                int64_t row_stride, int box_rows, int box_bytes = 128);
 // The same for one head of [rows, heads, 64].
 bool heads_map(CUtensorMap& map, const Tensor& t, int box_rows);
 
