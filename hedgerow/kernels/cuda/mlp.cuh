@@ -118,6 +118,9 @@ struct MlpProducts {
   }
 };
 
+// The same in all lanes, known to the compiler: what follows from it is kept and computed once a warp.
+__device__ __forceinline__ int uniform(int v) { return __shfl_sync(0xffffffffu, v, 0); }
+
 template <class T, class E, int ACTIVATION, int DIM>
 __global__ void __launch_bounds__(MlpShape<DIM>::kThreads, 1)
     mlp_rows(const __grid_constant__ CUtensorMap w1_map, const __grid_constant__ CUtensorMap w2_map,
@@ -127,7 +130,7 @@ __global__ void __launch_bounds__(MlpShape<DIM>::kThreads, 1)
   extern __shared__ __align__(1024) unsigned char memory[];
   const uint32_t at_ring = shared_address(memory) + Shape::kRing;
   const uint32_t at_full = shared_address(memory) + Shape::kBarriers, at_empty = at_full + Shape::kSlots * 8;
-  const int warp = threadIdx.x >> 5, lane = threadIdx.x & 31;
+  const int warp = uniform(threadIdx.x >> 5), lane = threadIdx.x & 31;
   const bool shared = team_kind == MlpTeam::shared, split = team_kind == MlpTeam::split;
   const int ranks = shared || split ? 2 : 1, rank = ranks == 1 ? 0 : static_cast<int>(cluster_rank());
   const int team = blockIdx.x / ranks, teams = gridDim.x / ranks;
@@ -183,7 +186,7 @@ __global__ void __launch_bounds__(MlpShape<DIM>::kThreads, 1)
     if (split && team < mlp_tiles(*p.rows, team_kind, teams).count) cluster_sync();
   } else {
     registers_up<240>();
-    const int group = warp >> 2, t = threadIdx.x & 127;
+    const int group = uniform(warp >> 2), t = threadIdx.x & 127;
     auto both_sync = [] { asm volatile("bar.sync 3, 256;" ::: "memory"); };
     float* const vectors = reinterpret_cast<float*>(memory + Shape::kVectors);
     for (int i = threadIdx.x; i < p.hidden; i += 256) vectors[i] = __ldg(p.bias1 + i);
@@ -217,22 +220,19 @@ __global__ void __launch_bounds__(MlpShape<DIM>::kThreads, 1)
       unsigned char* half;
     };
     auto here = [&](int turn) {
-      const int tile = team + turn * teams, high = found[1], group = thread_here() >> 7;
+      const int tile = team + turn * teams, high = uniform(found[1]), group = uniform(thread_here() >> 7);
       const MlpTile at = mlp_tile(tile, high, team_kind, rank);
       return Here{{p, memory, found[0]}, at.high, at.row + (at.high ? group * 64 : 0),
                   memory + (at.high ? group * Shape::kHalf : 0)};
     };
+    constexpr int kMine = DIM / 4, kBlocks = DIM / 32;  // of a low tile: sums a thread finishes, blocks of 16 columns
+    constexpr int kPart = kMine / 2, kPartBlocks = kBlocks / 2;  // and in a split team
     for (int turn = 0; team + turn * teams < found[2]; ++turn) {
       const Here at = here(turn);
       const int stride = at.high ? 1 : 2, first_step = at.high ? 0 : group;
-      if (at.high) {
-        at.rows.normalise(at.half, (warp & 3) * 16, at.row);
-        at.rows.normalise(at.half, (warp & 3) * 16 + 8, at.row);
-      } else {
-        both_sync();  // the tile before has left
-        at.rows.normalise(at.half, warp * 8, at.row);
-      }
-      fence_shared_for_async();
+      if (!at.high && turn > 0) both_sync();  // the tile before has left
+      at.rows.normalise(at.half, at.high ? (warp & 3) * 16 : warp * 8, at.high ? 2 : 1, at.row);
+      if (!Shape::kKept) fence_shared_for_async();
       if (at.high)
         warpgroup_sync(1 + group);
       else
@@ -241,6 +241,8 @@ __global__ void __launch_bounds__(MlpShape<DIM>::kThreads, 1)
       MlpProducts<T, ACTIVATION, DIM> products;
       products.keep(at_half);
       if (Shape::kKept && at.high) at.rows.template fetch<DIM / 16>(at.half, 0, at.row);
+      if (split)
+        at.rows.template fetch<kPartBlocks>(memory + Shape::kHalf, group * kBlocks + rank * kPartBlocks, at.row);
 #pragma unroll
       for (int i = 0; i < products.kPlaces; ++i) {
 #pragma unroll
@@ -305,16 +307,16 @@ __global__ void __launch_bounds__(MlpShape<DIM>::kThreads, 1)
         continue;
       }
       // Each warpgroup finishes half of the columns, and in a split team half of those.
-      constexpr int kMine = DIM / 4, kBlocks = DIM / 32;
       float mine[kMine];
-      both_sync();  // all products have read the rows
+      both_sync();  // all products have read the rows and, in a split team, all slots
+      unsigned char* const meeting = memory + (split ? Shape::kRing : 0);
       auto add_up = [&](auto own) {
         constexpr int kOwn = decltype(own)::value;
         auto of = [&](int which, int i) {
           return products.kPlaces == 1 ? products.sums[0][which * kMine + i] : products.sums[which % products.kPlaces][i];
         };
-        float4* const give = reinterpret_cast<float4*>(memory + (1 - kOwn) * Shape::kHalf) + t;
-        float4* const take = reinterpret_cast<float4*>(memory + kOwn * Shape::kHalf) + t;
+        float4* const give = reinterpret_cast<float4*>(meeting + (1 - kOwn) * Shape::kHalf) + t;
+        float4* const take = reinterpret_cast<float4*>(meeting + kOwn * Shape::kHalf) + t;
 #pragma unroll
         for (int i = 0; i < kMine; i += 4)
           give[i * 32] = make_float4(of(1 - kOwn, i), of(1 - kOwn, i + 1), of(1 - kOwn, i + 2), of(1 - kOwn, i + 3));
@@ -331,16 +333,12 @@ __global__ void __launch_bounds__(MlpShape<DIM>::kThreads, 1)
       else
         add_up(std::integral_constant<int, 1>{});
       warpgroup_sync(1 + group);  // what the other group left has been read
-      unsigned char* const own_half = memory + group * Shape::kHalf;
+      unsigned char* const own_half = meeting + group * Shape::kHalf;
       if (!split) {
         rows.template fetch<kBlocks>(own_half, group * kBlocks, row);
         rows.template finish<kBlocks>(mine, own_half, group * kBlocks, row);
         continue;
       }
-      constexpr int kPart = kMine / 2, kPartBlocks = kBlocks / 2;
-      unsigned char* const place = memory + Shape::kRing + group * Shape::kHalf;  // all slots have been read
-      const int first = group * kBlocks + rank * kPartBlocks;
-      rows.template fetch<kPartBlocks>(place, first, row);
       float part[kPart];
       float4* const give = reinterpret_cast<float4*>(own_half) + t;
 #pragma unroll
@@ -360,7 +358,7 @@ __global__ void __launch_bounds__(MlpShape<DIM>::kThreads, 1)
         const float4 v = load_shared_cluster(take + i * 512);
         part[i] += v.x, part[i + 1] += v.y, part[i + 2] += v.z, part[i + 3] += v.w;
       }
-      rows.template finish<kPartBlocks>(part, place, first, row);
+      rows.template finish<kPartBlocks>(part, memory + Shape::kHalf, group * kBlocks + rank * kPartBlocks, row);
     }
     __syncwarp();
   }

@@ -50,15 +50,18 @@ __device__ __forceinline__ void load_eight(float (&v)[8], const float* from) {
   const float4 a = reinterpret_cast<const float4*>(from)[0], b = reinterpret_cast<const float4*>(from)[1];
   v[0] = a.x, v[1] = a.y, v[2] = a.z, v[3] = a.w, v[4] = b.x, v[5] = b.y, v[6] = b.z, v[7] = b.w;
 }
-template <class T>
-__device__ __forceinline__ void load_eight(float (&v)[8], const T* from) {
-  const uint4 u = *reinterpret_cast<const uint4*>(from);
-  const uint32_t pairs[4] = {u.x, u.y, u.z, u.w};
-#pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    const float2 f = unpack2<T>(pairs[i]);
-    v[2 * i] = f.x, v[2 * i + 1] = f.y;
-  }
+
+// 16 bytes, or zeros; asked for here and not where the compiler would rather have them.
+__device__ __forceinline__ uint4 load_if(const void* from, bool wanted) {
+  uint4 v;
+  asm volatile(
+      "{\n.reg .pred p;\nsetp.ne.b32 p, %5, 0;\n"
+      "mov.b32 %0, 0;\nmov.b32 %1, 0;\nmov.b32 %2, 0;\nmov.b32 %3, 0;\n"
+      "@p ld.global.v4.b32 {%0,%1,%2,%3}, [%4];\n}"
+      : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+      : "l"(from), "r"(static_cast<int>(wanted))
+      : "memory");
+  return v;
 }
 
 // T: of the weights; E: of the rows, in and out.
@@ -77,48 +80,73 @@ struct MlpRows {
     return (c >> 3) * Shape::kPanel + static_cast<int>(swizzled<8>(r, c & 7));
   }
 
-  // One warp normalises rows `first` .. `first` + 7 of the 64 that begin at `row` into `half`. Eight lanes hold
-  // the same chunks of the eight rows, so that neither memory sees a conflict; four lanes share a row.
-  __device__ __forceinline__ void normalise(unsigned char* half, int first, int row) const {
-    const int lane = thread_here() & 31, r = first + (lane & 7), q = lane >> 3;
-    const E* const from = static_cast<const E*>(p.x) + static_cast<int64_t>(row + r) * p.x_row + q * 8;
-    const bool live = row + r < rows;
-    float v[DIM / 32][8];
+  // One lane's share of a row as it lies in memory: every fourth run of eight values.
+  struct Raw {
+    uint4 word[DIM / 32][sizeof(E) / 2];
+    __device__ __forceinline__ void load(const E* from, bool live) {
 #pragma unroll
-    for (int j = 0; j < DIM / 32; ++j) {
-      if (live) {
-        load_eight(v[j], from + j * 32);
-      } else {
+      for (int j = 0; j < DIM / 32; ++j) {
 #pragma unroll
-        for (int e = 0; e < 8; ++e) v[j][e] = 0;
+        for (int h = 0; h < static_cast<int>(sizeof(E) / 2); ++h)
+          word[j][h] = load_if(from + j * 32 + h * 4, live);
       }
     }
-    float sum = 0, squares = 0;
-#pragma unroll
-    for (int j = 0; j < DIM / 32; ++j) {
-      sum += ((v[j][0] + v[j][1]) + (v[j][2] + v[j][3])) + ((v[j][4] + v[j][5]) + (v[j][6] + v[j][7]));
+    __device__ __forceinline__ float operator()(int j, int e) const {
+      const uint4& w = word[j][e * sizeof(E) / 16];
+      const int at = sizeof(E) == 4 ? e % 4 : e / 2;
+      const uint32_t v = at == 0 ? w.x : at == 1 ? w.y : at == 2 ? w.z : w.w;
+      if constexpr (sizeof(E) == 4) {
+        return __uint_as_float(v);
+      } else {
+        return e % 2 ? unpack2<E>(v).y : unpack2<E>(v).x;
+      }
     }
-    sum += __shfl_xor_sync(0xffffffffu, sum, 8);
-    sum += __shfl_xor_sync(0xffffffffu, sum, 16);
-    const float mean = sum / DIM;
+  };
+
+  // One warp normalises `passes` times 8 rows from row `first` of the 64 that begin at `row` into `half`. Eight lanes
+  // hold the same chunks of the eight rows, so that neither memory sees a conflict; four lanes share a row.
+  __device__ __forceinline__ void normalise(unsigned char* half, int first, int passes, int row) const {
+    constexpr bool kAhead = sizeof(E) == 2;  // the second pass is on its way while the first is computed
+    const int lane = thread_here() & 31, q = lane >> 3;
+    int r = first + (lane & 7);
+    const E* from = static_cast<const E*>(p.x) + static_cast<int64_t>(row + r) * p.x_row + q * 8;
+    Raw now, next;
+    if (kAhead) next.load(from, row + r < rows);
+#pragma unroll 1
+    for (int pass = 0; pass < passes; ++pass, r += 8) {
+      if (kAhead) {
+        now = next;
+      } else {
+        now.load(from, row + r < rows);
+      }
+      from += 8 * p.x_row;
+      if (kAhead) next.load(from, pass + 1 < passes && row + r + 8 < rows);
+      float sum = 0, squares = 0;
 #pragma unroll
-    for (int j = 0; j < DIM / 32; ++j) {
+      for (int j = 0; j < DIM / 32; ++j) {
+        sum += ((now(j, 0) + now(j, 1)) + (now(j, 2) + now(j, 3))) + ((now(j, 4) + now(j, 5)) + (now(j, 6) + now(j, 7)));
+      }
+      sum += __shfl_xor_sync(0xffffffffu, sum, 8);
+      sum += __shfl_xor_sync(0xffffffffu, sum, 16);
+      const float mean = sum * (1.0f / DIM);
 #pragma unroll
-      for (int e = 0; e < 8; ++e) v[j][e] -= mean, squares = fmaf(v[j][e], v[j][e], squares);
-    }
-    squares += __shfl_xor_sync(0xffffffffu, squares, 8);
-    squares += __shfl_xor_sync(0xffffffffu, squares, 16);
-    const float scale = rsqrtf(squares / DIM + p.eps);
+      for (int j = 0; j < DIM / 32; ++j) {
 #pragma unroll
-    for (int j = 0; j < DIM / 32; ++j) {
-      const int c = q + j * 4;
-      float gamma[8], beta[8];
-      load_eight(gamma, vector(Shape::kGamma + c * 8)), load_eight(beta, vector(Shape::kBeta + c * 8));
+        for (int e = 0; e < 8; ++e) squares = fmaf(now(j, e) - mean, now(j, e) - mean, squares);
+      }
+      squares += __shfl_xor_sync(0xffffffffu, squares, 8);
+      squares += __shfl_xor_sync(0xffffffffu, squares, 16);
+      const float scale = rsqrtf(fmaf(squares, 1.0f / DIM, p.eps));
 #pragma unroll
-      for (int e = 0; e < 8; ++e) v[j][e] = fmaf(v[j][e] * scale, gamma[e], beta[e]);
-      *reinterpret_cast<uint4*>(half + chunk(r, c)) =
-          make_uint4(pack2<T>(v[j][0], v[j][1]), pack2<T>(v[j][2], v[j][3]), pack2<T>(v[j][4], v[j][5]),
-                     pack2<T>(v[j][6], v[j][7]));
+      for (int j = 0; j < DIM / 32; ++j) {
+        const int c = q + j * 4;
+        float gamma[8], beta[8], y[8];
+        load_eight(gamma, vector(Shape::kGamma + c * 8)), load_eight(beta, vector(Shape::kBeta + c * 8));
+#pragma unroll
+        for (int e = 0; e < 8; ++e) y[e] = fmaf((now(j, e) - mean) * scale, gamma[e], beta[e]);
+        *reinterpret_cast<uint4*>(half + chunk(r, c)) = make_uint4(pack2<T>(y[0], y[1]), pack2<T>(y[2], y[3]),
+                                                                   pack2<T>(y[4], y[5]), pack2<T>(y[6], y[7]));
+      }
     }
   }
 
@@ -129,7 +157,7 @@ struct MlpRows {
     if constexpr (sizeof(E) == 2) {
       const int thread = thread_here(), lane = thread & 31, own = (thread >> 5 & 3) * 16;
       const uint32_t to = shared_address(place);
-#pragma unroll
+#pragma unroll 3
       for (int i = lane; i < 16 * 2 * COUNT; i += 32) {
         const int r = own + i / (2 * COUNT), c = first * 2 + i % (2 * COUNT);
         copy16(to + chunk(r, c), static_cast<const E*>(p.x) + static_cast<int64_t>(row + r) * p.x_row + c * 8,
@@ -172,7 +200,7 @@ struct MlpRows {
         store_matrices(to, sum[0], sum[1], sum[2], sum[3]);
       }
       __syncwarp();
-#pragma unroll
+#pragma unroll 3
       for (int i = lane; i < 16 * 2 * COUNT; i += 32) {
         const int r = own + i / (2 * COUNT), c = first * 2 + i % (2 * COUNT);
         if (row + r < rows)
