@@ -98,7 +98,7 @@ struct LinearArgs {
 
 // out = x + act(norm(x) w1^T + bias1) w2^T + bias2, a whole feed-forward half of a block in one pass: rows normalised as
 // LayerNormArgs says and rounded to the dtype of the weights, as are the activated hidden columns. Only where the backend
-// has fuses_mlp and it says yes.
+// has fuses_mlp and it says yes, and not on a batch-invariant Context.
 struct MlpArgs {
   Tensor x;                                      // f32, or of the weights' dtype: [rows, dim]
   Tensor norm_gamma, norm_beta;                  // f32 [dim]; like the weights never written by an op still queued

@@ -219,7 +219,7 @@ void VitQueue::feed_forward(int block, const Tensor& x, const Ragged& rows, int 
   const bool few = slot < 0;
   count(slot, 2.0 * c.dim * c.hidden_dim);
   const auto fuses = on_.backend().fuses_mlp;
-  if (fuses && w.fc1.dtype != Dtype::f32 && fuses(rows.expected_rows(), c.dim, c.hidden_dim)) {
+  if (fuses && !on_.batch_invariant() && w.fc1.dtype != Dtype::f32 && fuses(rows.expected_rows(), c.dim, c.hidden_dim)) {
     mlp(on_, {.x = x,
               .norm_gamma = vector_of(w.norm2.gamma),
               .norm_beta = vector_of(w.norm2.beta),
