@@ -107,6 +107,19 @@ struct LinearArgs {
   Ragged rows;
 };
 
+// out = x + act(norm(x) w1^T + bias1) w2^T + bias2, a whole feed-forward half of a block in one pass: rows normalised as
+// LayerNormArgs says and rounded to the dtype of the weights, as are the activated hidden columns. Only where the backend
+// has fuses_mlp and it says yes, and not on a batch-invariant Context.
+struct MlpArgs {
+  Tensor x;                                      // f32, or of the weights' dtype: [rows, dim]
+  Tensor norm_gamma, norm_beta;                  // f32 [dim]; like the weights never written by an op still queued
+  float norm_eps = 1e-6f;
+  const PackedLinear *w1 = nullptr, *w2 = nullptr;  // [hidden, dim] and [dim, hidden], both with a bias
+  Activation act = Activation::gelu_erf;         // not none
+  Tensor out;                                    // like x [rows, dim]; may be x itself
+  Ragged rows;
+};
+
 // out[i] = (x[j] - mean) / sqrt(var + eps) * gamma + beta, j = index ? index[i] : i; variance over dim (biased).
 struct LayerNormArgs {
   Tensor x;            // f32 [*, dim]
@@ -391,6 +404,9 @@ struct Backend {
   std::string (*why_not)() = nullptr;   // what the machine lacks, where runs_here() alone does not say it
   bool narrow_stream = false;           // takes f16 beside f32 and bf16, and residual rows in any of them
   bool (*takes_eight_bits)() = nullptr;       // does this machine multiply e4m3 and int8? Null: it does not
+  // Is mlp, for at most so many rows of 16-bit weights, faster than layer_norm and two linears? Null: there is none.
+  bool (*fuses_mlp)(int row_capacity, int dim, int hidden) = nullptr;
+  void (*mlp)(Context&, const MlpArgs&) noexcept = nullptr;
 };
 
 // All tables in this build, slowest first; the best that runs here; one by name (Error if unknown or not runnable here).
@@ -408,6 +424,7 @@ Buffer copy_on(const Backend& on, const void* from, size_t bytes);
 
 // Checked entry points.
 void linear(Context& on, const LinearArgs& args);
+void mlp(Context& on, const MlpArgs& args);
 void layer_norm(Context& on, const LayerNormArgs& args);
 void attention(Context& on, const AttentionArgs& args);
 void patchify(Context& on, const PatchifyArgs& args);

@@ -224,11 +224,25 @@ void VitQueue::feed_forward(int block, const Tensor& x, const Ragged& rows, int 
   const VitConfig& c = config();
   const VitBlockWeights& w = weights_->blocks[static_cast<size_t>(block)];
   const bool few = slot < 0;
+  count(slot, 2.0 * c.dim * c.hidden_dim);
+  const auto fuses = on_.backend().fuses_mlp;
+  if (fuses && !on_.batch_invariant() && bytes_of(w.fc1.dtype) == 2 && bytes_of(w.fc2.dtype) == 2 &&
+       fuses(rows.expected_rows(), c.dim, c.hidden_dim)) {
+    mlp(on_, {.x = x,
+              .norm_gamma = vector_of(w.norm2.gamma),
+              .norm_beta = vector_of(w.norm2.beta),
+              .norm_eps = c.norm_eps,
+              .w1 = &w.fc1,
+              .w2 = &w.fc2,
+              .act = c.activation,
+              .out = x,
+              .rows = rows});
+    return;
+  }
   const Tensor h = rows_for(w.fc1, w.units.norm2, few ? small_narrow_[1] : narrow_[0], rows.row_capacity),
                inside = rows_for(w.fc2, w.units.hidden, few ? small_wide_ : wide_, rows.row_capacity);
   norm_linear(w.norm2, x, w.fc1, h, inside, rows, c.activation);
   linear(on_, {.x = inside, .w = &w.fc2, .residual = x, .out = x, .rows = rows});
-  count(slot, 2.0 * c.dim * c.hidden_dim);
 }
 
 // logits = head(norm(special rows)); with tokens asked for, also norm(all rows).

@@ -144,6 +144,7 @@ void test_linear_small();
 void test_linear_e4m3();
 void test_linear_i8();
 void test_alike();
+void test_mlp();
 void test_rows();
 void test_select();
 void test_merge();

@@ -37,6 +37,7 @@ void queue_linear(Context& on, const LinearArgs& a) noexcept {
 void queue_attention(Context& on, const AttentionArgs& a) noexcept {
   note(attention(stream_of(on), a, on.batch_invariant() ? kInvariantAttention : AttentionKernel::automatic));
 }
+cudaError_t automatic_mlp(cudaStream_t s, const MlpArgs& a) { return mlp(s, a); }
 
 bool runs_here() { return device().major >= 8; }
 std::string why_not() {
@@ -150,6 +151,8 @@ const Backend& backend() {
       why_not,
       true,
       takes_eight_bits,
+      fuses_mlp,
+      entry<MlpArgs, automatic_mlp>,
   };
   return table;
 }

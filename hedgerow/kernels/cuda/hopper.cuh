@@ -122,6 +122,9 @@ __device__ __forceinline__ uint32_t in_block(uint32_t address, uint32_t rank) {
 __device__ __forceinline__ void barrier_arrive_there(uint32_t bar) {
   asm volatile("mbarrier.arrive.shared::cluster.b64 _, [%0];" ::"r"(bar) : "memory");
 }
+__device__ __forceinline__ void barrier_arrive_there(uint32_t bar, int count) {
+  asm volatile("mbarrier.arrive.shared::cluster.b64 _, [%0], %1;" ::"r"(bar), "r"(count) : "memory");
+}
 __device__ __forceinline__ float4 load_shared_cluster(uint32_t address) {
   float4 v;
   asm volatile("ld.shared::cluster.v4.f32 {%0,%1,%2,%3}, [%4];"

@@ -61,6 +61,15 @@ LinearPlan linear_plan(int rows, int n, int k, bool residual, bool alike = true)
 LinearPlan linear_plan_eight_bits(int rows, int n, int k, bool residual);
 bool takes_eight_bits();
 
+// Who computes a row of the fused MLP (mlp.cuh): blocks alone, two that fetch weights for each other, or two that take
+// half of the hidden columns each; `automatic` chooses by rows and shape.
+enum class MlpTeam : uint8_t { automatic, alone, shared, split };
+// Hopper, dim 192 or 384, at most 4 dim hidden columns, 64 or more of them for each of four warpgroups; else
+// cudaErrorNotSupported. x and out: both f32, or both of the weights' dtype, 16-byte aligned.
+cudaError_t mlp(cudaStream_t stream, const MlpArgs& args, MlpTeam team = MlpTeam::automatic);
+bool fuses_mlp(int rows, int dim, int hidden);
+MlpTeam mlp_team(int rows, int dim, int hidden);
+
 // Weights for linear(): row-major in `dtype` (e4m3: in units of their own), the bias padded with zeros. Throws Error when memory is out.
 PackedLinear pack_linear(const float* w, const float* bias, int n, int k, Dtype dtype);
 
