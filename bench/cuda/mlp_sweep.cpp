@@ -64,7 +64,7 @@ int main(int argc, char** argv) {
       const double us = fused(MlpTeam::automatic);
       std::printf("{\"op\":\"mlp\",\"dim\":%d,\"rows\":%d,\"us\":%.2f,\"tflops\":%.0f,\"apart\":%.2f,\"fuses\":%d,\"team\":%d",
                   dim, rows, us, work / us * 1e-6, timed(apart), fuses_mlp(rows, dim, hidden),
-                  static_cast<int>(mlp_team(rows, dim, hidden)));
+                  static_cast<int>(mlp_team(rows)));
       std::printf(",\"alone\":%.2f,\"shared\":%.2f,\"split\":%.2f}\n", fused(MlpTeam::alone), fused(MlpTeam::shared),
                   fused(MlpTeam::split));
       std::fflush(stdout);

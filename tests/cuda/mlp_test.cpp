@@ -122,7 +122,9 @@ void test_mlp() {
   MlpArgs args = other.arguments(x, x, true);
   args.rows = batch.view(true);
   tally.check(mlp(nullptr, args) == cudaErrorNotSupported, "mlp of dim 256 is refused");
-  tally.check(!fuses_mlp(10000, 256, 1024) && !fuses_mlp(10000, 192, 800), "mlp of other shapes is not offered");
+  tally.check(!fuses_mlp(50000, 256, 1024) && !fuses_mlp(50000, 192, 800) && !fuses_mlp(50000, 192, 832),
+              "mlp of other shapes is not offered");
+  tally.check(!fuses_mlp(3000, 192, 768) && !fuses_mlp(3000, 384, 1536), "mlp of few rows is not offered");
 }
 
 }  // namespace hedgerow::cuda::test

@@ -68,7 +68,7 @@ enum class MlpTeam : uint8_t { automatic, alone, shared, split };
 // cudaErrorNotSupported. x and out: both f32, or both of the weights' dtype, 16-byte aligned.
 cudaError_t mlp(cudaStream_t stream, const MlpArgs& args, MlpTeam team = MlpTeam::automatic);
 bool fuses_mlp(int rows, int dim, int hidden);
-MlpTeam mlp_team(int rows, int dim, int hidden);
+MlpTeam mlp_team(int rows);
 
 // Weights for linear(): row-major in `dtype` (e4m3: in units of their own), the bias padded with zeros. Throws Error when memory is out.
 PackedLinear pack_linear(const float* w, const float* bias, int n, int k, Dtype dtype);
