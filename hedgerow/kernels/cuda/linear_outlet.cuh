@@ -54,17 +54,10 @@ struct Outlet {
     for (int c = 0; c < Shape::kChunks && c < (high ? 2 : 1) * kAcross; ++c) fetch(c, row, col);
   }
 
-  // int8 products: units of this thread's rows r and r + 8 in both halves; a row that is not there has that of the last one.
-  __device__ __forceinline__ void row_units(float (&units)[2][2], int row) const {
-    const int mine = row + ((threadIdx.x & 127) >> 5) * 16 + ((threadIdx.x & 31) >> 2);
-#pragma unroll
-    for (int i = 0; i < 4; ++i) units[i / 2][i % 2] = p.x_units[min(mine + i / 2 * 64 + i % 2 * 8, rows - 1)];
-  }
-
-  // Half a tile, 64 rows: chunks kFirst, kFirst + 1, ... of `count`. units: of int8 rows r and r + 8.
+  // Half a tile, 64 rows: chunks kFirst, kFirst + 1, ... of `count`.
   template <int kFirst, class Sum>
-  __device__ __forceinline__ void finish(const Sum (&sums)[N / 2], const float (&units)[2], int row, int col,
-                                         int count, uint32_t& parity) const {
+  __device__ __forceinline__ void finish(const Sum (&sums)[N / 2], int row, int col, int count,
+                                         uint32_t& parity) const {
     constexpr int kBelow = kFirst / kAcross * 64;
     const int t = threadIdx.x & 127, lane = t & 31, pair = (lane & 3) * 2;
     const uint32_t at_bias = at + Shape::kBias + pair * 4;
@@ -75,6 +68,12 @@ struct Outlet {
                                : swizzled<4>((t >> 5) * 16 + (lane >> 2), 0) + pair);
     const int live = rows - row - kBelow;
     constexpr bool kWhole = std::is_same_v<T, i8>;
+    float row_units[2] = {};  // of rows r and r + 8; a row that is not there has that of the last one
+    if constexpr (kWhole) {
+#pragma unroll
+      for (int i = 0; i < 2; ++i)
+        row_units[i] = p.x_units[min(row + kBelow + (t >> 5) * 16 + (lane >> 2) + 8 * i, rows - 1)];
+    }
 #pragma unroll
     for (int j = 0; j < kAcross; ++j) {
       const int c = kFirst + j;
@@ -109,7 +108,7 @@ struct Outlet {
           const float bias = h % 2 ? add[i % kAhead][h / 4].y : add[i % kAhead][h / 4].x;
           if constexpr (kWhole) {
             const float2 outputs = unpack2<bf16>(col_units[i % kAhead][h / 4]);
-            y[h] = fmaf(sum * units[h / 2 % 2], h % 2 ? outputs.y : outputs.x, bias);
+            y[h] = fmaf(sum * row_units[h / 2 % 2], h % 2 ? outputs.y : outputs.x, bias);
           } else {
             y[h] = std::is_same_v<T, e4m3> ? fmaf(sum, p.unit, bias) : sum + bias;
           }

@@ -232,7 +232,6 @@ __global__ void __launch_bounds__(PingPongShape<N, STAGES>::kThreads, 1)
       // Cleared here rather than by the first product: that would read them, and so keep all of them alive
       // where a tile's last steps need registers.
       if constexpr (kWhole) {
-        if (t < 4) asm volatile("prefetch.global.L1 [%0];" ::"l"(p.x_units + min(at.row + t * 32, rows - 1)));
         uint16_t* const outputs = reinterpret_cast<uint16_t*>(memory + (at_units - at_stage)) + group * N;
 #pragma unroll
         for (int c = t; c < N; c += 128) outputs[c] = col + c < p.n ? __ldg(p.w_units + col + c) : uint16_t{0};
@@ -244,19 +243,17 @@ __global__ void __launch_bounds__(PingPongShape<N, STAGES>::kThreads, 1)
         products(sums, std::true_type{});
       else
         products(sums, std::false_type{});
-      float units[2][2] = {};
-      if constexpr (kWhole) half.row_units(units, at.row);
       if (t == 0) stores_wait_read<0>();
       warpgroup_sync(1 + group);
       const int halves = at.high ? 2 : 1;
       if (other) {
         constexpr int kAcross = Outlet<T, Other, ACTIVATION, N, Shape>::kAcross;
-        unlike.template finish<0>(sums[0], units[0], at.row, col, halves * kAcross, parity);
-        if (at.high) unlike.template finish<kAcross>(sums[1], units[1], at.row, col, halves * kAcross, parity);
+        unlike.template finish<0>(sums[0], at.row, col, halves * kAcross, parity);
+        if (at.high) unlike.template finish<kAcross>(sums[1], at.row, col, halves * kAcross, parity);
       } else {
         constexpr int kAcross = Outlet<T, Half, ACTIVATION, N, Shape>::kAcross;
-        half.template finish<0>(sums[0], units[0], at.row, col, halves * kAcross, parity);
-        if (at.high) half.template finish<kAcross>(sums[1], units[1], at.row, col, halves * kAcross, parity);
+        half.template finish<0>(sums[0], at.row, col, halves * kAcross, parity);
+        if (at.high) half.template finish<kAcross>(sums[1], at.row, col, halves * kAcross, parity);
       }
     }
     if (t == 0) stores_wait_read<0>();
