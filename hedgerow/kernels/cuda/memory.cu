@@ -12,6 +12,14 @@ void check(cudaError_t result, const char* doing) {
   throw Error(std::string("CUDA: ") + doing + ": " + cudaGetErrorString(result));
 }
 
+namespace {
+
+// Clearing and copies from pageable memory go to the default stream and may return before they are done, and streams of
+// their own do not wait for it: an op queued next could find the memory as it was.
+void finish(const char* doing) { check(cudaStreamSynchronize(nullptr), doing); }
+
+}  // namespace
+
 Buffer device_buffer(size_t bytes) {
   if (bytes == 0) return {};
   void* p = nullptr;
@@ -25,6 +33,7 @@ Buffer device_buffer(size_t bytes) {
   }
   Buffer buffer(p, bytes, [](void* q) { cudaFree(q); });
   check(cudaMemset(p, 0, bytes), "clearing memory");
+  finish("clearing memory");
   return buffer;
 }
 
@@ -38,6 +47,7 @@ Buffer host_buffer(size_t bytes) {
 
 void copy_to_device(void* to, const void* from, size_t bytes) {
   check(cudaMemcpy(to, from, bytes, cudaMemcpyHostToDevice), "copying to the device");
+  finish("copying to the device");
 }
 void copy_from_device(void* to, const void* from, size_t bytes) {
   check(cudaMemcpy(to, from, bytes, cudaMemcpyDeviceToHost), "copying from the device");
