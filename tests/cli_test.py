@@ -341,6 +341,17 @@ class Cli(unittest.TestCase):
         counts.write_text('{"kept": [1, -5]}\n')
         self.refused(run("bench", "vit", "--models", TINY, "--counts", counts, "--methods", "ats"), "line 1", "kept")
 
+    def test_bench_finds_the_same_counts_by_quantile(self):
+        file = self.dir / "rules.json"
+        done = run("bench", "vit", "--models", TINY, "--batches", "3", "--dtypes", "f32", "--rounds", 1, "--threads", 1, "--methods",
+                   "threshold-l2,ats", "--layouts", "ragged", "--rules", "rate,quantile,mass", "--batch-invariant", "--json", file)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        rows = [r for r in json.loads(file.read_text())["results"] if r["method"] == "threshold-l2"]
+        self.assertEqual([r["rule"] for r in rows], ["rate", "quantile", "mass"])
+        self.assertEqual(rows[0]["macs_per_image"], rows[1]["macs_per_image"])
+        self.assertAlmostEqual(rows[0]["macs_per_image"] / rows[2]["macs_per_image"], 1, delta=0.1)
+        self.refused(run("bench", "vit", "--models", TINY, "--methods", "threshold-l2", "--rules", "best"), "--rules", "best")
+
     def test_interrupt_ends_after_the_batch_at_hand(self):
         many = self.dir / "many.txt"
         many.write_text("pictures/a.png\n" * 20000)
