@@ -76,22 +76,23 @@ constexpr float kSharingPays = 30;
 
 int64_t up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-LinearPlan guess_eight_bits(int rows, int n, int k, bool residual) {
-  const int64_t steps = up(k, 128);
-  LinearPlan best;
-  float least = 0;
-  for (const TurnCost& c : kEightBitCosts) {
-    const int units = static_cast<int>(up(rows, 64)), columns = static_cast<int>(up(n, c.cols));
-    const int teams = std::max(1, device().multiprocessors), high = high_tiles(units, columns, teams);
+// A product in turns by `c`: what it may take, and how it is cut. `steps`: of 128 bytes of k.
+struct Turning {
+  int units, columns, high;
+  float us;
+
+  Turning(const TurnCost& c, int rows, int n, int64_t steps, bool residual)
+      : units(static_cast<int>(up(rows, 64))), columns(static_cast<int>(up(n, c.cols))) {
+    const int teams = std::max(1, device().multiprocessors);
+    high = high_tiles(units, columns, teams);
     const float turns = 0.1f * static_cast<float>(turns_end(units, high, columns, teams));
-    const float us =
-        c.start + turns * (c.turn + c.step * static_cast<float>(steps)) + (residual ? c.residual : 0.0f);
-    if (least > 0 && us >= least) continue;
-    const bool share = c.tile == LinearTile::pingpong_192 && columns % 2 == 0 && us > kSharingPays;
-    best = {.tile = c.tile, .share = share ? Share::rows : Share::none}, least = us;
+    us = c.start + turns * (c.turn + c.step * static_cast<float>(steps)) + (residual ? c.residual : 0.0f);
   }
-  return best;
-}
+  LinearPlan plan(const TurnCost& c) const {
+    const bool share = c.tile == LinearTile::pingpong_192 && columns % 2 == 0 && us > kSharingPays;
+    return {.tile = c.tile, .share = share ? Share::rows : Share::none};
+  }
+};
 
 cudaError_t queue_small(cudaStream_t stream, const LinearArgs& a, const LinearPlan& plan) {
   const bool f16 = a.w->dtype == Dtype::f16;
@@ -125,16 +126,9 @@ SmallGuess guess(int rows, int n, int k, bool residual, bool alike) {
     if (least == 0 || us < least) best = {c.tile, c.split}, least = us;
   }
   for (const TurnCost& c : kTurnCosts) {
-    const int units = static_cast<int>(up(rows, 64)), columns = static_cast<int>(up(n, c.cols));
-    const int teams = static_cast<int>(processors), high = high_tiles(units, columns, teams);
-    const float turns = 0.1f * static_cast<float>(turns_end(units, high, columns, teams));
-    const float us =
-        c.start + turns * (c.turn + c.step * static_cast<float>(steps)) + (residual ? c.residual : 0.0f) +
-        crowding(columns * steps * (units * 64 + (units - high) * c.cols));
-    if (us < least) {
-      const bool share = c.tile == LinearTile::pingpong_192 && columns % 2 == 0 && us > kSharingPays;
-      best = {.tile = c.tile, .share = share ? Share::rows : Share::none}, least = us;
-    }
+    Turning t(c, rows, n, steps, residual);
+    t.us += crowding(t.columns * steps * (t.units * 64 + (t.units - t.high) * c.cols));
+    if (t.us < least) best = t.plan(c), least = t.us;
   }
   return {best, least};
 }
@@ -143,7 +137,15 @@ SmallGuess guess(int rows, int n, int k, bool residual, bool alike) {
 
 bool takes_eight_bits() { return device().hopper(); }
 
-LinearPlan linear_plan_eight_bits(int rows, int n, int k, bool residual) { return guess_eight_bits(rows, n, k, residual); }
+LinearPlan linear_plan_eight_bits(int rows, int n, int k, bool residual) {
+  LinearPlan best;
+  float least = 0;
+  for (const TurnCost& c : kEightBitCosts) {
+    const Turning t(c, rows, n, up(k, 128), residual);
+    if (least == 0 || t.us < least) best = t.plan(c), least = t.us;
+  }
+  return best;
+}
 
 LinearPlan linear_plan(int rows, int n, int k, bool residual, bool alike) {
   return guess(rows, n, k, residual, alike).plan;

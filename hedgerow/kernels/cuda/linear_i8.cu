@@ -1,27 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Products of int8 rows and weights: as linear_e4m3.cu.
-#include "hedgerow/kernels/cuda/linear_choose.cuh"
+// Products of int8 rows and weights.
+#include "hedgerow/kernels/cuda/linear_eight_bits.cuh"
 
 namespace hedgerow::cuda {
-namespace {
-
-template <int ACTIVATION>
-cudaError_t queue(cudaStream_t stream, const LinearArgs& a, const LinearParams& p, LinearPlan plan) {
-  return plan.tile == LinearTile::pingpong_128 ? queue_pingpong<i8, ACTIVATION, 128, 5>(stream, a, p, plan.share)
-                                               : queue_pingpong<i8, ACTIVATION, 192, 4>(stream, a, p, plan.share);
-}
-
-}  // namespace
 
 cudaError_t linear_i8(cudaStream_t stream, const LinearArgs& a, const LinearParams& p, LinearPlan plan) {
-  switch (a.act) {
-    case Activation::none:
-      return queue<0>(stream, a, p, plan);
-    case Activation::gelu_erf:
-      return queue<1>(stream, a, p, plan);
-    default:
-      return queue<2>(stream, a, p, plan);
-  }
+  return queue_eight_bits<i8>(stream, a, p, plan);
 }
 
 }  // namespace hedgerow::cuda
