@@ -5,7 +5,7 @@
 // on standard output.
 // `steady` runs each for a quarter of a second: under power and heat as in a long job, where what is fast for
 // a millisecond may not be.
-//   linear_sweep [f16|bf16|fp8] [all [DIM] | steady [DIM] | point DIM ROWS TILE SHARE: the products once each,
+//   linear_sweep [f16|bf16|fp8] [all [DIM [ROWS...]] | steady [DIM] | point DIM ROWS TILE SHARE: the products once each,
 //   eager, for a profiler]
 // fp8: rows and weights are e4m3, so is what fc1 puts out; the rest is f16 (cuBLASLt: what fc1 puts out too).
 #include <chrono>
@@ -31,7 +31,7 @@ struct Product {
 
 const char* name_of(LinearTile tile) {
   constexpr const char* kNames[] = {"",    "plain",     "s64x64", "s128x64", "s128x128",
-                                    "mma", "staged192", "pp192",  "pp128"};
+                                    "mma", "staged192", "pp192",  "pp128", "small"};
   return kNames[static_cast<int>(tile)];
 }
 std::string name_of(const LinearPlan& plan) {
@@ -73,6 +73,10 @@ int main(int argc, char** argv) {
   std::vector<int> dims = {192, 384, 768};
   std::vector<int> row_counts = {99, 197, 792, 1576, 3152, 6304, 12608, 25344, 50432};
   if (all && argc > 3) dims = {std::atoi(argv[3])};
+  if (all && argc > 4) {
+    row_counts.clear();
+    for (int i = 4; i < argc; ++i) row_counts.push_back(std::atoi(argv[i]));
+  }
   if (steady) row_counts = {6304, 25344, 50432};
   if (point) dims = {std::atoi(argv[3])}, row_counts = {std::atoi(argv[4])};
   for (int dim : dims) {

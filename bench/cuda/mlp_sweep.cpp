@@ -53,7 +53,7 @@ int main(int argc, char** argv) {
         n.x = a.x, n.gamma = a.norm_gamma, n.beta = a.norm_beta, n.out = y, n.rows = a.rows;
         LinearArgs first, second;
         first.x = y, first.w = &w1, first.act = a.act, first.out = h, first.rows = a.rows;
-        if (fuses_norm(rows, hidden, dim, false) == NormFusion::whole)
+        if (fuses_norm(rows, hidden, dim, false, false) == NormFusion::whole)
           first.x = a.x, first.norm_gamma = a.norm_gamma, first.norm_beta = a.norm_beta;
         second.x = h, second.w = &w2, second.residual = second.out = a.x, second.rows = a.rows;
         cudaError_t e = first.norm_gamma ? cudaSuccess : layer_norm(s, n);

@@ -119,7 +119,7 @@ struct Run {
     auto normed_product = [&](const void* from, const Ragged& r, int64_t from_rows, const int32_t* index,
                               const PackedLinear& w, const Buffer& to, Dtype to_dtype,
                               Activation act = Activation::none) {
-      if (!fuse || fuses_norm(r.row_capacity, w.n, w.k, false) == NormFusion::none) {
+      if (!fuse || fuses_norm(r.row_capacity, w.n, w.k, false, false) == NormFusion::none) {
         normed(from, m.stream, r, from_rows, index);
         product(norm, w, to, to_dtype, r, act);
         return;

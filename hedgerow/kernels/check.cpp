@@ -163,6 +163,18 @@ void linear(Context& on, const LinearArgs& a) {
     if (a.divided && (a.norm_gamma || a.index)) [[unlikely]]
       fail(kOp, "divided", "no norm_gamma and no index", "one or the other");
   }
+  if (a.x_moments) {
+    if (!a.divided) [[unlikely]]
+      fail(kOp, "x_moments", "none unless divided", "some");
+    need(kOp, "x_moments", a.x_moments, kF32, a.rows.row_capacity, a.w->k / 64 * 2);
+  }
+  if (a.moments) {
+    const auto gives = on.backend().gives_moments;
+    if (!gives || a.w->n % 64 || bytes_of(a.w->dtype) != 2 || a.act != Activation::none || bytes_of(a.out.dtype) != 2) [[unlikely]]
+      fail(kOp, "moments", "none, or 16-bit weights and out, no activation, n a multiple of 64, a backend that gives them",
+           std::string("otherwise on ") + on.backend().name);
+    need(kOp, "moments", a.moments, kF32, a.rows.row_capacity, a.w->n / 64 * 2);
+  }
   need(kOp, "x", a.x, bit(a.w->dtype) | (a.norm_gamma ? kF32 : 0), a.index ? 0 : a.rows.row_capacity, a.w->k);
   need_if_given(kOp, "residual", a.residual, stream(on), a.rows.row_capacity, a.w->n);
   if (bytes_of(a.w->dtype) == 1) {

@@ -98,12 +98,16 @@ struct LinearArgs {
   Tensor index;                      // optional i32 [rows]: which rows of x
   Tensor norm_gamma, norm_beta;      // optional f32 [k]: like w and its bias never written by an op still queued
   bool divided = false;              // instead of norm_gamma; without index
+  Tensor x_moments;                  // divided, optional: what `moments` below became where x was computed
   float norm_eps = 1e-6f;
   const PackedLinear* w = nullptr;   // [n, k]
   Activation act = Activation::none;
   Tensor x_units;                    // int8 only: f32 [rows], what a stored 1 of each row of x stands for
   Tensor residual;                   // optional f32 [rows, n]; may be `out` itself
   Tensor out;                        // f [rows, n]
+  // Optional out, where gives_moments says so: f32 [rows, 2 n / 64], pairs that add up to the sum and the sum of squares of the
+  // row's outputs (one pass in f32, before they are rounded). They spare a divided product behind this one a look at its rows.
+  Tensor moments;
   Ragged rows;
 };
 
@@ -377,8 +381,8 @@ struct Backend {
   size_t (*scratch_bytes)(int max_len, int heads, int head_dim);  // per worker, enough for every op
 
   // What is fastest for so many rows: layer_norm and then linear (none), or linear with a norm; divided only where the
-  // norm is folded into w. Null: linear takes neither a norm nor an index.
-  NormFusion (*fuses_norm)(int rows, int n, int k, bool folded);
+  // norm is folded into w, `moments`: and x_moments can be given. Null: linear takes neither a norm nor an index.
+  NormFusion (*fuses_norm)(int rows, int n, int k, bool folded, bool moments);
   void (*linear)(Context&, const LinearArgs&) noexcept;
   void (*layer_norm)(Context&, const LayerNormArgs&) noexcept;
   void (*attention)(Context&, const AttentionArgs&) noexcept;
@@ -402,6 +406,8 @@ struct Backend {
 
   const DeviceCalls* device = nullptr;  // null: tensors, offsets and index arrays are in host memory
   std::string (*why_not)() = nullptr;   // what the machine lacks, where runs_here() alone does not say it
+  // Does linear write moments for this shape, 16-bit rows, weights and residual, no activation? Null: it does not.
+  bool (*gives_moments)(int rows, int n, int k) = nullptr;
   bool narrow_stream = false;           // takes f16 beside f32 and bf16, and residual rows in any of them
   bool (*takes_eight_bits)() = nullptr;       // does this machine multiply e4m3 and int8? Null: it does not
   // Is mlp, for at most so many rows of 16-bit weights, faster than layer_norm and two linears? Null: there is none.

@@ -26,6 +26,8 @@ VitQueue::VitQueue(std::shared_ptr<const VitWeights> weights, VitLimits limits, 
   const size_t half = static_cast<size_t>(bytes_of(weights_->dtype)), wide = static_cast<size_t>(bytes_of(weights_->stream));
   for (RowSet& set : sets_) set.x = on_device(r * d * wide);
   positions_ = on_device(r * d * wide);
+  const auto gives = weights_->backend->gives_moments;
+  if (weights_->folded && gives && gives(static_cast<int>(r), c.dim, c.dim)) moments_ = on_device(r * (d / 64) * 8);
   for (Buffer& n : narrow_) n = on_device(r * d * half);
   wide_ = on_device(r * half * static_cast<size_t>(std::max({3 * c.dim, c.hidden_dim, 3 * c.patch * c.patch})));
   for (Buffer* column : {&key_bias_, &score_, &weight_, &kept_, &row_units_}) *column = on_device(r * 4);

@@ -38,6 +38,7 @@ class VitQueue {
   struct Rows {
     int slot = 0, set = 0;
     int capacity = 0, longest = 0, likely = 0;  // bounds of this kind of run, and the rows foreseen
+    bool measured = false;                      // moments_ holds these rows'
   };
   // Multiply-adds of one op, from the row counts that come back with the logits.
   struct Term {
@@ -78,6 +79,8 @@ class VitQueue {
   // out = act(norm(x) w^T + bias), in one launch where the backend says that it pays; `normed` holds the rows in between.
   void norm_linear(const NormWeights& n, const Tensor& x, const PackedLinear& w, const Tensor& normed, const Tensor& out,
                    const Ragged& rows, Activation act = Activation::none, const Tensor& index = {});
+  // x = act(...) w^T + bias + residual, which leaves moments where the backend gives them.
+  void linear_to_stream(const PackedLinear& w, const Tensor& from, const Tensor& residual);
   // The projections in wide_, `width` values a row: keys from column `keys` on, values behind them.
   AttentionArgs attention_args(const Tensor& q, const Ragged& q_rows, int keys, int width);
   void attend_with(const AttentionArgs& args);
@@ -126,6 +129,7 @@ class VitQueue {
   Tensor units_for(const PackedLinear& w, int rows) const;
   Tensor stream(const Buffer& b) const { return matrix_view(b.as(), weights_->stream, capacity_, config().dim); }
   Tensor x() const { return stream(sets_[now_.set].x); }
+  Tensor moments() const { return matrix_view(moments_.as(), Dtype::f32, capacity_, config().dim / 64 * 2); }
   Tensor column(const Buffer& b, Dtype d) const { return vector_view(b.as(), d, capacity_); }
   Tensor alive_or_none() const { return masked() ? column(alive_, Dtype::u8) : Tensor{}; }
   const int32_t* counts_at(int block) const { return plan_counts_ + static_cast<int64_t>(block) * batch_; }
@@ -145,6 +149,7 @@ class VitQueue {
     Buffer x, patch, size;  // residual stream; i32 patch position + 1; f32 patches merged into the row
   } sets_[2];
   Buffer narrow_[2], wide_;  // f [capacity, dim] twice; [capacity, widest]
+  Buffer moments_;           // of the residual stream's rows (LinearArgs::moments)
   Buffer positions_;         // residual rows a batch starts from, laid out when its sizes change
   Buffer row_units_;         // f32 [capacity]: of int8 rows, from a norm to the product behind it
   Buffer alive_, role_, survivors_, key_bias_, first_row_, score_, weight_, similarity_, unit_, kept_, best_, into_;

@@ -51,7 +51,9 @@ void VitQueue::norm_linear(const NormWeights& n, const Tensor& x, const PackedLi
   const auto fuses = on_.backend().fuses_norm;
   const bool folded = weights_->folded && &n != &weights_->norm && !index;
   NormFusion how = NormFusion::none;
-  if (fuses && !on_.batch_invariant() && bytes_of(w.dtype) == 2) how = fuses(rows.expected_rows(), w.n, w.k, folded);
+  const bool measured = folded && now_.measured && x.data == this->x().data;
+  if (fuses && !on_.batch_invariant() && bytes_of(w.dtype) == 2)
+    how = fuses(rows.expected_rows(), w.n, w.k, folded, measured);
   if (how != NormFusion::none) {
     LinearArgs fused{.x = x,
                      .index = index,
@@ -61,6 +63,7 @@ void VitQueue::norm_linear(const NormWeights& n, const Tensor& x, const PackedLi
                      .act = act,
                      .out = out,
                      .rows = rows};
+    if (how == NormFusion::divided && measured) fused.x_moments = moments();
     if (how == NormFusion::whole) fused.norm_gamma = vector_of(n.gamma), fused.norm_beta = vector_of(n.beta);
     return linear(on_, fused);
   }
@@ -80,6 +83,18 @@ void VitQueue::norm_linear(const NormWeights& n, const Tensor& x, const PackedLi
                .rows = rows});
 }
 
+void VitQueue::linear_to_stream(const PackedLinear& w, const Tensor& from, const Tensor& residual) {
+  const auto gives = on_.backend().gives_moments;
+  now_.measured = moments_ && bytes_of(w.dtype) == 2 && !on_.batch_invariant() &&
+                  gives(rows().expected_rows(), w.n, w.k);
+  linear(on_, {.x = from,
+               .w = &w,
+               .residual = residual,
+               .out = x(),
+               .moments = now_.measured ? moments() : Tensor{},
+               .rows = rows()});
+}
+
 // x = patches W^T + (token, position, bias)
 void VitQueue::embed() {
   const VitConfig& c = config();
@@ -91,7 +106,7 @@ void VitQueue::embed() {
                  .special = c.special(),
                  .out = patches,
                  .rows = rows()});
-  linear(on_, {.x = patches, .w = &weights_->patch, .residual = stream(positions_), .out = x(), .rows = rows()});
+  linear_to_stream(weights_->patch, patches, stream(positions_));
 }
 
 // In a full grid the keys and values of the rows alive are packed first (the index is the last choice's), so that sums run
@@ -141,7 +156,11 @@ void VitQueue::attend(int block) {
   if (w.qkv.n > 0) {
     const Tensor h = rows_for(w.qkv, w.units.norm1, narrow_[0], capacity_);
     norm_linear(w.norm1, x(), w.qkv, h, act(wide_, 3 * c.dim), all);
-  } else {  // the last block keeps q apart from k and v
+  } else if (now_.measured) {  // the last block keeps q apart from k and v
+    const Tensor none = act(narrow_[0], c.dim);
+    norm_linear(w.norm1, x(), w.q, none, act(wide_, c.dim, 0, 3 * c.dim), all);
+    norm_linear(w.norm1, x(), w.kv, none, act(wide_, 2 * c.dim, c.dim, 3 * c.dim), all);
+  } else {
     const Tensor h = act(narrow_[0], c.dim);
     norm(w.norm1, x(), h, all);
     linear(on_, {.x = h, .w = &w.q, .out = act(wide_, c.dim, 0, 3 * c.dim), .rows = all});
@@ -180,7 +199,7 @@ void VitQueue::attend(int block) {
     attend_with(args);
     count_pairs(now_.slot, masked() ? laid_out_ : now_.slot, 2.0 * c.dim);
   }
-  linear(on_, {.x = act(narrow_[1], c.dim), .w = &w.proj, .residual = x(), .out = x(), .rows = rows()});
+  linear_to_stream(w.proj, act(narrow_[1], c.dim), x());
   count(now_.slot, d2);
   if (ats && masked()) choose_queries(block, v);
   after_attention(block, k);
@@ -237,12 +256,16 @@ void VitQueue::feed_forward(int block, const Tensor& x, const Ragged& rows, int 
               .act = c.activation,
               .out = x,
               .rows = rows});
+    now_.measured = false;
     return;
   }
   const Tensor h = rows_for(w.fc1, w.units.norm2, few ? small_narrow_[1] : narrow_[0], rows.row_capacity),
                inside = rows_for(w.fc2, w.units.hidden, few ? small_wide_ : wide_, rows.row_capacity);
   norm_linear(w.norm2, x, w.fc1, h, inside, rows, c.activation);
-  linear(on_, {.x = inside, .w = &w.fc2, .residual = x, .out = x, .rows = rows});
+  if (few)
+    linear(on_, {.x = inside, .w = &w.fc2, .residual = x, .out = x, .rows = rows});
+  else
+    linear_to_stream(w.fc2, inside, x);
 }
 
 // logits = head(norm(special rows)); with tokens asked for, also norm(all rows).

@@ -14,6 +14,7 @@ struct Case {
   Activation act;
   bool residual;
   bool alias = false;  // the residual lies where the output goes
+  bool divided = false, moments = false;
 };
 
 constexpr const char* kTiles[] = {"automatic", "plain",      "split 64x64",   "split 128x64", "split 128x128",
@@ -34,12 +35,32 @@ std::string first_wrong(const Twin& got, const std::vector<double>& want, int n,
   return "";
 }
 
+// Sum and sum of squares of every 64 of `values`, rows of n of them.
+std::vector<double> moments_of(const std::vector<double>& values, int n) {
+  std::vector<double> m;
+  for (size_t i = 0; n % 64 == 0 && i < values.size(); i += 64) {
+    m.insert(m.end(), {0.0, 0.0});
+    for (size_t j = i; j < i + 64; ++j) m.end()[-2] += values[j], m.end()[-1] += values[j] * values[j];
+  }
+  return m;
+}
+
 void run(const Case& c, const std::string& title) {
   Batch rows({c.rows / 3, 0, c.rows - c.rows / 3}, c.spare);
   Twin x(c.dtype, static_cast<size_t>(rows.capacity()) * c.k),
       out(c.out_dtype, static_cast<size_t>(rows.capacity()) * c.n);
   Twin residual(c.residual_dtype, static_cast<size_t>(rows.capacity()) * c.n);
   x.random(1);
+  for (size_t i = 0; c.divided && i < x.count; ++i) x.set(i, static_cast<float>(3 * x.get(i) + 1));
+  Twin x_moments(Dtype::f32, static_cast<size_t>(rows.capacity()) * (c.k / 64 * 2)),
+      moments(Dtype::f32, static_cast<size_t>(rows.capacity()) * (c.n / 64 * 2));
+  if (c.divided) {
+    std::vector<double> values;
+    for (size_t i = 0; i < static_cast<size_t>(c.rows) * c.k; ++i) values.push_back(x.get(i));
+    const std::vector<double> m = moments_of(values, c.k);
+    for (size_t i = 0; i < x_moments.count; ++i) x_moments.set(i, i < m.size() ? static_cast<float>(m[i]) : kNan);
+    x_moments.push();
+  }
   for (size_t i = static_cast<size_t>(c.rows) * c.k; i < x.count; ++i) x.set(i, kNan);
   x.push(), residual.random(2);
   std::vector<float> w(static_cast<size_t>(c.n) * c.k), bias(c.n);
@@ -58,6 +79,9 @@ void run(const Case& c, const std::string& title) {
     if (c.residual) a.residual = matrix_view(old.at(on), c.residual_dtype, rows.capacity(), c.n);
     a.out = matrix_view(out.at(on), c.out_dtype, rows.capacity(), c.n);
     a.rows = rows.view(on);
+    a.divided = c.divided;
+    if (c.divided) a.x_moments = matrix_view(x_moments.at(on), Dtype::f32, rows.capacity(), c.k / 64 * 2);
+    if (c.moments) a.moments = matrix_view(moments.at(on), Dtype::f32, rows.capacity(), c.n / 64 * 2);
     return a;
   };
   const std::vector<double> want = reference::linear(args(false), w.data(), bias.data(), c.n, c.k);
@@ -70,7 +94,7 @@ void run(const Case& c, const std::string& title) {
     for (int repeat = 0; repeat < 2; ++repeat) {
       for (size_t i = 0; i < out.count; ++i) out.set(i, kNan);
       if (c.alias) std::memcpy(out.host.data(), residual.host.data(), live * bytes_of(c.out_dtype));
-      out.push();
+      out.push(), moments.fill(kNan), moments.push();
       queued(linear(nullptr, args(true), plan), name);
       out.pull();
       if (repeat == 0) before = out.host;
@@ -79,6 +103,18 @@ void run(const Case& c, const std::string& title) {
     const double bound = c.out_dtype == Dtype::f32 ? 5e-5 : c.out_dtype == Dtype::f16 ? 4e-3 : 3.2e-2;
     if (live > 0) close(out, want, bound, name + first_wrong(out, want, c.n, bound));
     untouched(out, live, name);
+    if (!c.moments) continue;
+    moments.pull();
+    const std::vector<double> wanted = moments_of(want, c.n);
+    double off = 0;  // a row's pairs add up; a NaN stays
+    for (size_t r = 0, pairs = static_cast<size_t>(c.n) / 64; r < static_cast<size_t>(c.rows); ++r) {
+      double by[2] = {};
+      for (size_t i = r * pairs * 2; i < (r + 1) * pairs * 2; ++i) by[i % 2] += moments.get(i) - wanted[i];
+      for (double b : by)
+        if (!(std::fabs(b) <= off)) off = std::fabs(b);
+    }
+    tally.check(off <= 5e-2, name + ": moments off by " + std::to_string(off));
+    untouched(moments, live / 64 * 2, name + ": moments");
   }
 }
 
@@ -108,6 +144,31 @@ void test_pingpong() {
   }
   run({Dtype::f16, Dtype::f32, Dtype::f32, 1000, 8, 4600, 0, plans, Activation::none, true, true},
       "linear f16 many turns f32");
+}
+
+// What one product leaves of its rows, and what the next one makes of it, in and out of place. Tiles that can't say so.
+void test_moments() {
+  std::vector<LinearPlan> plans = {{}};
+  for (LinearTile tile : {LinearTile::pingpong_128, LinearTile::pingpong_192}) {
+    for (Share share : {Share::none, Share::weights, Share::rows}) plans.push_back({.tile = tile, .share = share});
+  }
+  const Dtype f16 = Dtype::f16;
+  for (int rows : {0, 1, 64, 127, 129, 700, 3000, 20000}) {
+    const int n = rows == 700 ? 768 : rows % 2 ? 192 : 384, k = rows == 64 ? 584 : rows == 700 ? 1024 : 512;
+    const std::string title = "linear f16 rows " + std::to_string(rows);
+    run({f16, f16, f16, n, k, rows, 77, plans, Activation::none, true, rows % 2 == 1, false, true}, title + " moments");
+    run({f16, f16, f16, n, k / 64 * 64, rows, 77, plans, Activation::gelu_erf, false, false, true}, title + " divided");
+    run({f16, f16, f16, n, k / 64 * 64, rows, 77, plans, Activation::none, true, false, true, true}, title + " both");
+    run({f16, Dtype::f32, f16, 1000, 192, rows, 5, plans, Activation::none, false, false, true}, title + " divided f32");
+  }
+  Twin x(f16, 5 * 192), moments(Dtype::f32, 5 * 6);
+  Batch batch({5});
+  const PackedLinear w = pack_linear(std::vector<float>(192 * 192).data(), nullptr, 192, 192, f16);
+  LinearArgs args;
+  args.x = args.residual = args.out = matrix_view(x.at(true), f16, 5, 192), args.w = &w, args.rows = batch.view(true);
+  args.moments = matrix_view(moments.at(true), Dtype::f32, 5, 6);
+  for (LinearTile tile : {LinearTile::plain, LinearTile::mma, LinearTile::split_64x64, LinearTile::staged_192, LinearTile::small})
+    tally.check(linear(nullptr, args, {tile}) == cudaErrorNotSupported, "moments by another tile are refused");
 }
 
 }  // namespace
@@ -143,6 +204,7 @@ void test_linear() {
   }
   run({Dtype::f32, Dtype::f32, Dtype::f32, 100, 75, 77, 9, {{}}, Activation::gelu_erf, true}, "linear f32");
   test_pingpong();
+  test_moments();
 }
 
 }  // namespace hedgerow::cuda::test

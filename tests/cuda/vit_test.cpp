@@ -117,6 +117,36 @@ void few_rows(const char* shape, Dtype dtype) {
   }
 }
 
+// So many rows that products hand on moments instead of norms being launched: as the same pictures alone.
+void many_rows() {
+  constexpr int kMany = 64;
+  VitState state(pack_vit(random_vit("deit-base,layers=3"), backend(), Dtype::f16), {.max_batch = kMany}, 1);
+  tally.check(gives_moments(kMany * 197, 768, 768) == takes_eight_bits(), "vit many rows: moments, on Hopper");
+  const size_t values = 3 * 224 * 224;
+  std::vector<float> pixels(kMany * values);
+  const Rng rng{8, 10};
+  for (size_t i = 0; i < pixels.size(); ++i) pixels[i] = static_cast<float>(rng.normal(i));
+  std::vector<VitImage> images;
+  for (size_t i = 0; i < kMany; ++i) images.push_back({pixels.data() + i * values, 224, 224, i + 1});
+  for (const bool whole : {false, true}) {
+    for (const PruneMethod method : {PruneMethod::none, PruneMethod::paper_l2}) {
+      VitRun how;
+      how.prune.method = method, how.prune.after = 1, how.prune.budget.keep = 0.96, how.whole_last_block = whole;
+      const VitResult& all = forward(state, images.data(), kMany, how);
+      const std::vector<float> logits(all.logits, all.logits + kMany * all.classes);
+      double worst = 0;
+      for (const size_t i : {0, 31, 63}) {
+        const VitResult& one = forward(state, &images[i], 1, how);
+        for (size_t k = 0; k < static_cast<size_t>(one.classes); ++k) {
+          const double d = std::fabs(static_cast<double>(logits[i * static_cast<size_t>(one.classes) + k]) - one.logits[k]);
+          worst = std::isnan(d) ? kInfinity : std::max(worst, d);
+        }
+      }
+      tally.check(worst <= 0.1, std::string("vit many rows ") + name_of(method) + ": off by " + std::to_string(worst));
+    }
+  }
+}
+
 // fp8 rounds every factor of 33 products to 4 bits: what is left is a model whose logits are off by about a tenth of their spread.
 // A fifth is the bound, of int8 a tenth; a wrong unit, channel or row would be off by the spread itself.
 void eight_bits(const char* shape, int batch, Dtype dtype, double bound) {
@@ -213,6 +243,7 @@ void test_vit() {
   }
   for (const char* shape : {"deit-tiny", "deit-small"})
     for (const Dtype dtype : {Dtype::f16, Dtype::bf16}) few_rows(shape, dtype);
+  many_rows();
   for (const PruneMethod method : all_prune_methods())
     for (const Dtype dtype : {Dtype::f32, Dtype::f16, Dtype::bf16})
       against_cpu(method, KeepRule::rate, Layout::ragged, dtype, "");

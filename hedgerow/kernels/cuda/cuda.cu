@@ -149,6 +149,7 @@ const Backend& backend() {
       entry<SurvivorRolesArgs, survivor_roles>,
       &kCalls,
       why_not,
+      gives_moments,
       true,
       takes_eight_bits,
       fuses_mlp,

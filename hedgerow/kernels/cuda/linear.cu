@@ -95,6 +95,7 @@ struct Turning {
 };
 
 cudaError_t queue_small(cudaStream_t stream, const LinearArgs& a, const LinearPlan& plan) {
+  if (a.moments) return cudaErrorNotSupported;
   const bool f16 = a.w->dtype == Dtype::f16;
   if (a.norm_gamma || a.divided)
     return f16 ? linear_small_norm_f16(stream, a, plan) : linear_small_norm_bf16(stream, a, plan);
@@ -133,26 +134,33 @@ SmallGuess guess(int rows, int n, int k, bool residual, bool alike) {
   return {best, least};
 }
 
+template <size_t N>
+LinearPlan best_turns(const TurnCost (&costs)[N], int rows, int n, int64_t steps, bool residual) {
+  LinearPlan best;
+  float least = 0;
+  for (const TurnCost& c : costs) {
+    const Turning t(c, rows, n, steps, residual);
+    if (least == 0 || t.us < least) best = t.plan(c), least = t.us;
+  }
+  return best;
+}
+
 }  // namespace
 
 bool takes_eight_bits() { return device().hopper(); }
 
 LinearPlan linear_plan_eight_bits(int rows, int n, int k, bool residual) {
-  LinearPlan best;
-  float least = 0;
-  for (const TurnCost& c : kEightBitCosts) {
-    const Turning t(c, rows, n, up(k, 128), residual);
-    if (least == 0 || t.us < least) best = t.plan(c), least = t.us;
-  }
-  return best;
+  return best_turns(kEightBitCosts, rows, n, up(k, 128), residual);
 }
 
 LinearPlan linear_plan(int rows, int n, int k, bool residual, bool alike) {
   return guess(rows, n, k, residual, alike).plan;
 }
 
-NormFusion fuses_norm(int rows, int n, int k, bool folded) {
-  if (!device().hopper() || rows > kMostSmall || n % 8 != 0 || k % 8 != 0) return NormFusion::none;
+NormFusion fuses_norm(int rows, int n, int k, bool folded, bool moments) {
+  if (!device().hopper() || n % 8 != 0 || k % 8 != 0) return NormFusion::none;
+  if (folded && moments && k % 64 == 0) return NormFusion::divided;
+  if (rows > kMostSmall) return NormFusion::none;
   constexpr float kNorm = 1.9f;  // us of a layer_norm of its own
   const float apart = guess(rows, n, k, false, true).us + kNorm;
   const bool fits = k == 192 || k == 384 || k == 768;
@@ -160,6 +168,11 @@ NormFusion fuses_norm(int rows, int n, int k, bool folded) {
   const float divided = folded ? small_guess(rows, n, k, SmallRows::divided).us : apart;
   if (divided < apart && divided <= whole) return NormFusion::divided;
   return whole < apart ? NormFusion::whole : NormFusion::none;
+}
+
+// With fewer or narrower rows a layer_norm of its own costs nothing: while it runs, the product behind it starts.
+bool gives_moments(int rows, int n, int k) {
+  return device().hopper() && rows >= 12000 && n >= 768 && n % 64 == 0 && k % 8 == 0;
 }
 
 cudaError_t linear(cudaStream_t stream, const LinearArgs& a, LinearPlan plan) {
@@ -179,9 +192,13 @@ cudaError_t linear(cudaStream_t stream, const LinearArgs& a, LinearPlan plan) {
     p.x_units = a.x_units.as<const float>(), p.w_units = a.w->units.as<const uint16_t>();
     return a.w->dtype == Dtype::i8 ? linear_i8(stream, a, p, plan) : linear_e4m3(stream, a, p, plan);
   }
+  p.x_moments = a.x_moments.as<const float2>(), p.moments = a.moments.as<float2>(), p.eps = a.norm_eps;
+  p.capacity = a.rows.row_capacity;
   const bool aligned_well = p.n % 8 == 0 && p.k % 8 == 0 && aligned(a.x, 16) && aligned(a.out, 16) &&
                             (!a.residual || aligned(a.residual, 16));
-  if (a.norm_gamma || a.index || a.divided) {
+  const bool measured = a.divided && a.x_moments && p.k % 64 == 0 && aligned_well && device().hopper();
+  if (a.moments && (p.n % 64 != 0 || !aligned_well || !device().hopper())) return cudaErrorNotSupported;
+  if (a.norm_gamma || a.index || (a.divided && !measured)) {
     if (a.w->dtype != Dtype::f32 && aligned_well && device().hopper()) {
       const SmallRows how = a.divided      ? SmallRows::divided
                             : a.norm_gamma ? SmallRows::normed
@@ -203,7 +220,8 @@ cudaError_t linear(cudaStream_t stream, const LinearArgs& a, LinearPlan plan) {
     plan.tile = LinearTile::mma;
   } else if (plan.tile == LinearTile::automatic) {
     const bool alike = a.out.dtype == a.x.dtype && (!a.residual || a.residual.dtype == a.x.dtype);
-    plan = linear_plan(a.rows.expected_rows(), p.n, p.k, p.residual != nullptr, alike);
+    plan = a.moments || measured ? best_turns(kTurnCosts, a.rows.expected_rows(), p.n, up(p.k, 64), p.residual != nullptr)
+                                 : linear_plan(a.rows.expected_rows(), p.n, p.k, p.residual != nullptr, alike);
   }
   if (plan.tile == LinearTile::small) {
     const cudaError_t e = queue_small(stream, a, plan);

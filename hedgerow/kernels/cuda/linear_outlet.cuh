@@ -29,7 +29,7 @@ __device__ __forceinline__ void store_shared_half(uint32_t at, uint16_t v) {
 
 // One warpgroup's way out: T is the type of the factors, E that of `out` and of the residual. Chunks of e4m3 are 64 bytes wide,
 // so that 192 columns are whole chunks.
-template <class T, class E, int ACTIVATION, int N, class Shape>
+template <class T, class E, int ACTIVATION, int N, class Shape, bool MOMENTS>
 struct Outlet {
   static constexpr int kBytes = sizeof(E) == 1 ? 64 : 128;  // of a chunk's row
   static constexpr int kCols = kBytes / static_cast<int>(sizeof(E)), kAcross = N / kCols;
@@ -55,8 +55,9 @@ struct Outlet {
   }
 
   // Half a tile, 64 rows: chunks kFirst, kFirst + 1, ... of `count`.
+  // `own`: what the warp's rows are multiplied with, those of the upper half in lanes 0 to 15, of the lower in the others.
   template <int kFirst, class Sum>
-  __device__ __forceinline__ void finish(const Sum (&sums)[N / 2], int row, int col, int count,
+  __device__ __forceinline__ void finish(const Sum (&sums)[N / 2], int row, int col, int count, float own,
                                          uint32_t& parity) const {
     constexpr int kBelow = kFirst / kAcross * 64;
     const int t = threadIdx.x & 127, lane = t & 31, pair = (lane & 3) * 2;
@@ -69,11 +70,15 @@ struct Outlet {
     const int live = rows - row - kBelow;
     constexpr bool kWhole = std::is_same_v<T, i8>;
     float row_units[2] = {};  // of rows r and r + 8; a row that is not there has that of the last one
-    if constexpr (kWhole) {
 #pragma unroll
-      for (int i = 0; i < 2; ++i)
+    for (int i = 0; i < 2; ++i) {
+      if constexpr (kWhole)
         row_units[i] = p.x_units[min(row + kBelow + (t >> 5) * 16 + (lane >> 2) + 8 * i, rows - 1)];
+      else if constexpr (MOMENTS)
+        row_units[i] = __shfl_sync(0xffffffffu, own, kBelow / 4 + (lane >> 2) + 8 * i);
     }
+    constexpr bool kMeasures = MOMENTS && sizeof(E) == 2 && ACTIVATION == 0;
+    Moments moments;
 #pragma unroll
     for (int j = 0; j < kAcross; ++j) {
       const int c = kFirst + j;
@@ -110,7 +115,9 @@ struct Outlet {
             const float2 outputs = unpack2<bf16>(col_units[i % kAhead][h / 4]);
             y[h] = fmaf(sum * row_units[h / 2 % 2], h % 2 ? outputs.y : outputs.x, bias);
           } else {
-            y[h] = std::is_same_v<T, e4m3> ? fmaf(sum, p.unit, bias) : sum + bias;
+            y[h] = MOMENTS                     ? fmaf(sum, row_units[h / 2 % 2], bias)
+                   : std::is_same_v<T, e4m3> ? fmaf(sum, p.unit, bias)
+                                             : sum + bias;
           }
         }
         constexpr bool kPairs = sizeof(T) == 1 && ACTIVATION != 0;
@@ -154,6 +161,12 @@ struct Outlet {
               }
             }
           }
+          if constexpr (kMeasures) {
+            if (p.moments && col + j * kCols < p.n) {
+              Moments::take(moments.low, y[0], y[1]), Moments::take(moments.low, y[4], y[5]);
+              Moments::take(moments.high, y[2], y[3]), Moments::take(moments.high, y[6], y[7]);
+            }
+          }
           ask(i + kAhead);
           if constexpr (kPairs)
             store_matrices((place ^ i * 32) + chunk, pairs[0], pairs[1], pairs[2], pairs[3]);
@@ -182,6 +195,9 @@ struct Outlet {
                                      static_cast<int64_t>(row + kBelow + i) * p.out_row + piece_col) = v;
         }
       }
+    }
+    if constexpr (kMeasures) {
+      if (p.moments) moments.leave(p.moments, p.n >> 6, col >> 6, kAcross - 1, row + kBelow + (t >> 5) * 16, rows);
     }
   }
 };

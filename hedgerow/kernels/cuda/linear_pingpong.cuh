@@ -57,7 +57,8 @@ __device__ __forceinline__ Turns turns_of(int rows, int n, int tile_n, Share sha
   return t;
 }
 
-template <class T, int ACTIVATION, int N, int STAGES>
+// MOMENTS: of x, of the outputs, or both (LinearArgs).
+template <class T, int ACTIVATION, int N, int STAGES, bool MOMENTS>
 __global__ void __launch_bounds__(PingPongShape<N, STAGES>::kThreads, 1)
     linear_pingpong(const __grid_constant__ CUtensorMap x_map, const __grid_constant__ CUtensorMap w_map,
                     const __grid_constant__ CUtensorMap residual_map,
@@ -163,9 +164,9 @@ __global__ void __launch_bounds__(PingPongShape<N, STAGES>::kThreads, 1)
     using Half = std::conditional_t<kEight, f16, T>;
     using Other = std::conditional_t<kEight, e4m3, float>;
     const bool other = kEight ? p.out_e4m3 : p.out_f32;
-    const Outlet<T, Half, ACTIVATION, N, Shape> half{
+    const Outlet<T, Half, ACTIVATION, N, Shape, MOMENTS> half{
         &out_map, &residual_map, p, at_outlet + group * Shape::kOutlet, at_units + group * Shape::kUnits, group, rows};
-    const Outlet<T, Other, ACTIVATION, N, Shape> unlike{&out_map, &residual_map, p, half.at, half.at_units, group, rows};
+    const Outlet<T, Other, ACTIVATION, N, Shape, MOMENTS> unlike{&out_map, &residual_map, p, half.at, half.at_units, group, rows};
     float* const bias =
         reinterpret_cast<float*>(memory + STAGES * Shape::kStage + group * Shape::kOutlet + Shape::kBias);
     const uint32_t peer_empty = in_block(at_empty, rank ^ (ranks - 1));
@@ -182,7 +183,7 @@ __global__ void __launch_bounds__(PingPongShape<N, STAGES>::kThreads, 1)
       else
         product_shared<T, N>(d, x, w, 1);
     };
-    auto products = [&](Sum(&sums)[2][N / 2], auto high) {
+    auto products = [&](Sum(&sums)[2][N / 2], RowScale<MOMENTS>& scale, auto high) {
       if (turn > 0) barrier_wait(at_turn + group * 8, (turn - 1) >> 1 & 1);
       int before = 0;
 #pragma unroll 1
@@ -203,6 +204,7 @@ __global__ void __launch_bounds__(PingPongShape<N, STAGES>::kThreads, 1)
           products_wait<1>();
           release(before);
         }
+        if constexpr (MOMENTS) scale.step(p, s == steps - 1);
         before = slot;
         if (++slot == STAGES) slot = 0, ++round;
       }
@@ -227,6 +229,8 @@ __global__ void __launch_bounds__(PingPongShape<N, STAGES>::kThreads, 1)
         else
           half.fetch_first(at.row, col, at.high);
       }
+      // Of the warp's rows in both halves, a lane each.
+      RowScale<MOMENTS> scale(p, at.row + (warp & 3) * 16 + (lane & 15) + (lane & 16) * 4);
 #pragma unroll
       for (int c = t; c < N; c += 128) bias[c] = col + c < p.n ? __ldg(p.bias + col + c) : 0.0f;
       // Cleared here rather than by the first product: that would read them, and so keep all of them alive
@@ -240,20 +244,21 @@ __global__ void __launch_bounds__(PingPongShape<N, STAGES>::kThreads, 1)
 #pragma unroll
       for (int i = 0; i < N / 2; ++i) sums[0][i] = sums[1][i] = 0;
       if (at.high)
-        products(sums, std::true_type{});
+        products(sums, scale, std::true_type{});
       else
-        products(sums, std::false_type{});
+        products(sums, scale, std::false_type{});
+      const float own = scale.get(p);
       if (t == 0) stores_wait_read<0>();
       warpgroup_sync(1 + group);
       const int halves = at.high ? 2 : 1;
       if (other) {
-        constexpr int kAcross = Outlet<T, Other, ACTIVATION, N, Shape>::kAcross;
-        unlike.template finish<0>(sums[0], at.row, col, halves * kAcross, parity);
-        if (at.high) unlike.template finish<kAcross>(sums[1], at.row, col, halves * kAcross, parity);
+        constexpr int kAcross = Outlet<T, Other, ACTIVATION, N, Shape, MOMENTS>::kAcross;
+        unlike.template finish<0>(sums[0], at.row, col, halves * kAcross, own, parity);
+        if (at.high) unlike.template finish<kAcross>(sums[1], at.row, col, halves * kAcross, own, parity);
       } else {
-        constexpr int kAcross = Outlet<T, Half, ACTIVATION, N, Shape>::kAcross;
-        half.template finish<0>(sums[0], at.row, col, halves * kAcross, parity);
-        if (at.high) half.template finish<kAcross>(sums[1], at.row, col, halves * kAcross, parity);
+        constexpr int kAcross = Outlet<T, Half, ACTIVATION, N, Shape, MOMENTS>::kAcross;
+        half.template finish<0>(sums[0], at.row, col, halves * kAcross, own, parity);
+        if (at.high) half.template finish<kAcross>(sums[1], at.row, col, halves * kAcross, own, parity);
       }
     }
     if (t == 0) stores_wait_read<0>();

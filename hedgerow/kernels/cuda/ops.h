@@ -54,7 +54,8 @@ struct LinearPlan {
 constexpr LinearPlan kInvariantLinear{.tile = LinearTile::pingpong_128};
 // The residual may be f32 or the dtype of x; so may `out`. A norm, a division or an index is fused for any shape.
 cudaError_t linear(cudaStream_t stream, const LinearArgs& args, LinearPlan plan = {});
-NormFusion fuses_norm(int rows, int n, int k, bool folded);
+NormFusion fuses_norm(int rows, int n, int k, bool folded, bool moments);
+bool gives_moments(int rows, int n, int k);
 // `alike`: x, the residual and out are of one dtype.
 LinearPlan linear_plan(int rows, int n, int k, bool residual, bool alike = true);
 // Of 8-bit rows and weights: always tiles in turns.
