@@ -92,11 +92,12 @@ void run(SelectMode mode, Scores kind, int variant, const std::vector<int>& leng
 }  // namespace
 
 void test_select() {
-  const std::vector<int> one = {197}, several = {197, 1, 0, 64, 577, 2, 100, 785, 3}, many(300, 21);
+  const std::vector<int> one = {197}, several = {197, 1, 0, 64, 577, 2, 100, 785, 3}, many(300, 21),
+                         longest = {40, 2500, 1024};
   for (int mode = 0; mode < 5; ++mode) {
     for (int kind = 0; kind < 5; ++kind) {
       for (int variant = 0; variant < 8; ++variant) {
-        for (const auto* lengths : {&one, &several, &many}) {
+        for (const auto* lengths : {&one, &several, &many, &longest}) {
           run(static_cast<SelectMode>(mode), static_cast<Scores>(kind), variant, *lengths);
         }
       }
