@@ -62,40 +62,71 @@ struct Work {
   uint8_t* keep;
 };
 
-// weight[i] of the i-th key in the order asked for; returns their sum. Negative scores and NaN weigh nothing;
-// if some are infinite, only those weigh, equally; if nothing weighs anything, all weigh the same. `running`:
-// weight becomes the sum up to and including i.
-__device__ double weigh(const float* score, const Work& w, int m, bool rising, bool running) {
-  __shared__ double shared_sum;
-  const float best = m > 0 ? score[index_of(w.ranked[0])] : 0.0f;
-  const bool infinite = best == kInf;
-  for (int i = threadIdx.x; i < m; i += kThreads) {
-    const float s = score[index_of(w.ranked[rising ? m - 1 - i : i])];
-    w.weight[i] = infinite ? (s == kInf ? 1.0 : 0.0) : s > 0 ? static_cast<double>(s) : 0.0;
-  }
-  __syncthreads();
-  if (threadIdx.x == 0) {
-    double sum = 0;
+// Running sums of w.weight[0 .. m), which rise or fall; `least` > 0 is the smallest above 0, `most` the
+// largest. All weights were f32: where they are near enough to each other, every sum of them is exact, and
+// the order does not matter.
+__device__ void add_up(const Work& w, int m, double least, double most) {
+  __shared__ double sums[kThreads / 32];
+  const auto exponent = [](double v) { return static_cast<int>(__double_as_longlong(v) >> 52); };
+  const int thread = threadIdx.x, lane = thread & 31, warp = thread >> 5;
+  if (exponent(most) - exponent(least) + 32 - __clz(m) > 53 - 24) {
+    if (thread == 0) {
+      double sum = 0;
 #pragma unroll 8
-    for (int i = 0; i < m; ++i) {
-      sum += w.weight[i];
-      if (running) w.weight[i] = sum;
+      for (int i = 0; i < m; ++i) w.weight[i] = sum += w.weight[i];
     }
-    shared_sum = sum;
+    __syncthreads();
+    return;
   }
-  __syncthreads();
-  double sum = shared_sum;
-  if (!(sum > 0)) {
-    for (int i = threadIdx.x; i < m; i += kThreads) w.weight[i] = running ? i + 1.0 : 1.0;
-    sum = m;
+  double carried = 0;
+  for (int base = 0; base < m; base += kThreads) {
+    const int i = base + thread;
+    double v = i < m ? w.weight[i] : 0;
+    for (int o = 1; o < 32; o <<= 1) {
+      const double below = __shfl_up_sync(0xffffffffu, v, o);
+      if (lane >= o) v += below;
+    }
+    if (lane == 31) sums[warp] = v;
+    __syncthreads();
+    double before = carried;
+    for (int k = 0; k < kThreads / 32; ++k) {
+      if (k < warp) before += sums[k];
+      carried += sums[k];
+    }
+    if (i < m) w.weight[i] = before + v;
     __syncthreads();
   }
-  return sum;
+}
+
+// weight[i] of the first i + 1 keys in the order asked for, together. Negative scores and NaN weigh nothing;
+// if some are infinite, only those weigh, equally; if nothing weighs anything, all weigh the same.
+__device__ void weigh(const float* score, const Work& w, int m, bool rising) {
+  const float best = score[index_of(w.ranked[0])];
+  const bool infinite = best == kInf;
+  const auto weight = [&](int rank) {
+    const float s = score[index_of(w.ranked[rank])];
+    return infinite ? (s == kInf ? 1.0 : 0.0) : s > 0 ? static_cast<double>(s) : 0.0;
+  };
+  int some = 0;
+  for (int base = 0; base < m; base += kThreads) {
+    const int i = base + threadIdx.x;
+    const double v = i < m ? weight(i) : 0;
+    if (i < m) w.weight[rising ? m - 1 - i : i] = v;
+    some += block_count(v > 0);
+  }
+  if (some) {
+    const double least = w.weight[rising ? m - some : some - 1], most = w.weight[rising ? m - 1 : 0];
+    __syncthreads();
+    return add_up(w, m, least, most);
+  }
+  for (int i = threadIdx.x; i < m; i += kThreads) w.weight[i] = i + 1.0;
+  __syncthreads();
 }
 
 __device__ int count_for_mass(const float* score, const Work& w, int m, double mass) {
   if (!(mass > 0) || m == 0) return 0;
-  const double wanted = mass * weigh(score, w, m, false, true);
+  weigh(score, w, m, false);
+  const double wanted = mass * w.weight[m - 1];
   int count = 0;
   for (int base = 0; base < m; base += kThreads) {
     const int i = base + threadIdx.x;
@@ -108,15 +139,7 @@ __device__ int count_for_mass(const float* score, const Work& w, int m, double m
 // select for the rule in words.
 __device__ int sample_ats(const float* score, const Work& w, int m, int samples) {
   if (m == 0 || samples <= 0) return 0;
-  const double sum = weigh(score, w, m, true, false);
-  for (int i = threadIdx.x; i < m; i += kThreads) w.weight[i] /= sum;
-  __syncthreads();
-  if (threadIdx.x == 0) {
-    double reached = 0;
-#pragma unroll 8
-    for (int i = 0; i < m; ++i) w.weight[i] = reached += w.weight[i];
-  }
-  __syncthreads();
+  weigh(score, w, m, true);
   const double low = w.weight[0], span = w.weight[m - 1] - low;
   __syncthreads();
   if (samples == 1 || !(span > 0)) {
