@@ -265,11 +265,8 @@ __global__ void __launch_bounds__(kThreads) select_rows(const __grid_constant__ 
     stay += block_count(i < m && w.keep[index_of(w.ranked[i])]);
   }
 
-  int staying = p.append && stay < m;
-  for (int base = 0; base < length; base += kThreads) {
-    const int i = base + thread;
-    staying += block_count(i < length && w.keep[i]);
-  }
+  // Special rows that compete are counted already.
+  const int staying = stay + (p.special_competes ? 0 : special) + (p.append && stay < m);
 
   // Rows that earlier blocks keep.
   int written = 0;
