@@ -344,9 +344,13 @@ class Cli(unittest.TestCase):
     def test_bench_finds_the_same_counts_by_quantile(self):
         file = self.dir / "rules.json"
         done = run("bench", "vit", "--models", TINY, "--batches", "3", "--dtypes", "f32", "--rounds", 1, "--threads", 1, "--methods",
-                   "threshold-l2,ats", "--layouts", "ragged", "--rules", "rate,quantile,mass", "--batch-invariant", "--json", file)
+                   "threshold-l2,ats", "--layouts", "ragged", "--rules", "rate,quantile,mass,told", "--batch-invariant", "--json", file)
         self.assertEqual(done.returncode, 0, done.stderr)
-        rows = [r for r in json.loads(file.read_text())["results"] if r["method"] == "threshold-l2"]
+        results = json.loads(file.read_text())["results"]
+        ats = {r["rule"]: r["macs_per_image"] for r in results if r["method"] == "ats"}
+        self.assertEqual(sorted(ats), ["rate", "told"])
+        self.assertEqual(ats["rate"], ats["told"])
+        rows = [r for r in results if r["method"] == "threshold-l2"]
         self.assertEqual([r["rule"] for r in rows], ["rate", "quantile", "mass"])
         self.assertEqual(rows[0]["macs_per_image"], rows[1]["macs_per_image"])
         self.assertAlmostEqual(rows[0]["macs_per_image"] / rows[2]["macs_per_image"], 1, delta=0.1)

@@ -39,8 +39,10 @@ struct Variant {
   double keep = 0;  // 0: the method has none
   VitRun run;
   std::vector<double> elapsed_s, share;  // one a round
-  std::vector<double> latency_s, submit_s;  // on a device: one batch alone, from submit to logits; submit itself
+  // On a device: one batch alone, from submit to logits; submit itself, after that wait and behind a pass under way.
+  std::vector<double> latency_s, submit_s, submit_behind_s;
   double macs = 0;                       // of the batch
+  std::vector<std::vector<int32_t>> kept;  // rows leaving each block, a picture each
   size_t nodes = 0;                      // launches in one recorded pass
   int in_a_row = 1;                      // passes queued behind each other and timed as one
 };
@@ -114,8 +116,10 @@ class Group {
   void measure() {
     reset_peak_memory();
     for (Variant& v : variants_) {  // warms up, finds the counts
+      if (v.rule == "told") v.run.prune.imposed = chosen_by(v);
       const VitResult& r = forward(*state_, images_.data(), batch_, v.run);
       for (const double m : r.macs) v.macs += m;
+      v.kept = r.kept;
       if (!model_->backend->device) continue;
       v.nodes = state_->impl().queue->nodes(v.run, batch_);
       constexpr double kLong = 5e-3;  // of queued work hides what starting and waiting costs
@@ -138,6 +142,11 @@ class Group {
         v.submit_s.push_back(now_s() - start);
         collect(*state_);
         v.latency_s.push_back(now_s() - start);
+        submit(*state_, images_.data(), batch_, v.run);
+        const double behind = now_s();
+        submit(*state_, images_.data(), batch_, v.run);
+        v.submit_behind_s.push_back(now_s() - behind);
+        collect(*state_);
       }
     }
     memory_bytes_ = peak_memory_bytes();
@@ -181,6 +190,7 @@ class Group {
       if (state_->impl().queue) {
         row["latency_ms"] = median(v.latency_s) * 1e3;
         row["host_us"] = median(v.submit_s) * 1e6;
+        row["host_behind_us"] = median(v.submit_behind_s) * 1e6;
         row["nodes"] = v.nodes;
         row["us_per_node"] = v.nodes > 0 ? p50 * 1e6 / static_cast<double>(v.nodes) : 0;
       }
@@ -195,6 +205,13 @@ class Group {
     for (int i = 0; i < in_a_row; ++i) submit(*state_, images_.data(), batch_, v.run);
     collect(*state_);
     return (now_s() - start) / in_a_row;
+  }
+
+  // What the same run chose that was not told.
+  const std::vector<std::vector<int32_t>>& chosen_by(const Variant& told) const {
+    for (const Variant& v : variants_)
+      if (v.method == told.method && v.layout == told.layout && v.rule == "rate" && !v.kept.empty()) return v.kept;
+    throw Error("--rules: wanted rate before told");
   }
 
   void add_variants() {
@@ -231,7 +248,10 @@ class Group {
     v.run.prune.after = flags_.after;
     v.run.prune.seed = flags_.seed;
     const bool once = has_keep_rate(method) && v.method != "dynamicvit" && v.method.rfind("evit", 0) != 0;
-    if (rule != "rate") {
+    if (rule == "told") {
+      if (method != PruneMethod::ats || !flags_.counts.empty()) return;
+      v.rule = rule;
+    } else if (rule != "rate") {
       if (!once || !flags_.counts.empty()) return;  // these have no other rule
       v.rule = rule;
       v.run.prune.rule = parse_rule(rule);
@@ -256,7 +276,7 @@ class Group {
     return b;
   }
   static KeepRule parse_rule(const std::string& name) {
-    require(name == "quantile" || name == "mass", "--rules: wanted rate, quantile or mass, found " + name);
+    require(name == "quantile" || name == "mass", "--rules: wanted rate, quantile, mass or told, found " + name);
     return name == "mass" ? KeepRule::mass : KeepRule::quantile;
   }
 
@@ -369,7 +389,8 @@ Command add_bench_vit(CLI::App& app) {
   app.add_flag("--batch-invariant", f->batch_invariant,
                "on a GPU: only kernels with which a picture's bits do not depend on its batch");
   app.add_option("--rules", f->rules,
-                 "rate, quantile (the same counts, found on the device), mass: what methods with one prune keep by")
+                 "rate, quantile (the same counts, found on the device), mass: what methods with one prune keep by; "
+                 "told, after rate: ats once more, the counts it chose imposed and known to the host")
       ->capture_default_str();
   app.add_option("--layouts", f->layouts, "ragged, padded, padded-max")->capture_default_str();
   app.add_option("--spread", f->spread, "methods with one prune: kept share per picture is keep +- this")

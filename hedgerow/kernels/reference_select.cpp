@@ -26,8 +26,6 @@ std::vector<size_t> ats(const std::vector<float>& score, const std::vector<size_
   std::vector<float> ascending;
   for (size_t i = m; i-- > 0;) ascending.push_back(score[order[i]]);
   std::vector<double> cdf = weights_of(ascending);
-  const double sum = std::accumulate(cdf.begin(), cdf.end(), 0.0);
-  for (double& c : cdf) c /= sum;
   std::partial_sum(cdf.begin(), cdf.end(), cdf.begin());
   const double low = cdf.front(), high = cdf.back();
   if (high == low) return {0};

@@ -25,8 +25,8 @@ void check_budget(const PruneBudget& b, int image) {
   if (b.merge < 0) wanted("merge", "0 or more", b.merge);
 }
 
-// ATS leaves about this share of the patches of a photograph after each pruning block (recorded on 400 of them).
-constexpr double kAtsShare = 0.8;
+// ATS leaves about these shares of the patches of a photograph after its first block and after each one more (means of 400).
+constexpr double kAtsFirstShare = 0.8, kAtsShare = 0.89;
 
 }  // namespace
 
@@ -143,7 +143,7 @@ BatchPlan plan_batch(const VitConfig& c, const VitRun& run, const std::vector<in
           plan.counts[at] = std::max(0, p.imposed[i][static_cast<size_t>(b)] - special);
           live = std::min(now, plan.counts[at]);
         } else {
-          live *= kAtsShare;
+          live *= exact ? kAtsFirstShare : kAtsShare;
           exact = false;
         }
       } else if (list) {

@@ -7,7 +7,7 @@
 namespace hedgerow::cuda::test {
 namespace {
 
-enum class Scores { normal, few_values, zero, wild, positive };
+enum class Scores { normal, few_values, zero, wild, positive, far_apart };
 
 float score_of(Scores kind, const Rng& rng, int i) {
   const double u = rng.uniform(i), n = rng.normal(i + 5000);
@@ -22,6 +22,8 @@ float score_of(Scores kind, const Rng& rng, int i) {
       return u < 0.1 ? kNan : u < 0.15 ? kInfinity : u < 0.2 ? -kInfinity : static_cast<float>(n);
     case Scores::positive:
       return static_cast<float>(std::exp(n));
+    case Scores::far_apart:  // sums of these are not exact
+      return static_cast<float>(std::exp(10 * n));
   }
   return 0;
 }
@@ -92,11 +94,12 @@ void run(SelectMode mode, Scores kind, int variant, const std::vector<int>& leng
 }  // namespace
 
 void test_select() {
-  const std::vector<int> one = {197}, several = {197, 1, 0, 64, 577, 2, 100, 785, 3}, many(300, 21);
+  const std::vector<int> one = {197}, several = {197, 1, 0, 64, 577, 2, 100, 785, 3}, many(300, 21),
+                         longest = {40, 2500, 1024};
   for (int mode = 0; mode < 5; ++mode) {
-    for (int kind = 0; kind < 5; ++kind) {
+    for (int kind = 0; kind < 6; ++kind) {
       for (int variant = 0; variant < 8; ++variant) {
-        for (const auto* lengths : {&one, &several, &many}) {
+        for (const auto* lengths : {&one, &several, &many, &longest}) {
           run(static_cast<SelectMode>(mode), static_cast<Scores>(kind), variant, *lengths);
         }
       }

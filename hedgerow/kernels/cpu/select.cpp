@@ -63,9 +63,8 @@ int count_for_mass(const float* score, uint64_t* keys, int m, double mass, doubl
 int sample_ats(const float* score, uint64_t* keys, int m, int samples, double* cdf) {
   if (m == 0 || samples <= 0) return 0;
   std::sort(keys, keys + m);
-  const double sum = weigh(score, keys, m, cdf);
-  double reached = 0;
-  for (int i = 0; i < m; ++i) cdf[i] = reached += cdf[i] / sum;
+  weigh(score, keys, m, cdf);
+  for (int i = 1; i < m; ++i) cdf[i] += cdf[i - 1];
   const double low = cdf[0], span = cdf[m - 1] - cdf[0];
   if (samples == 1 || !(span > 0)) {
     std::swap(keys[0], keys[m - 1]);

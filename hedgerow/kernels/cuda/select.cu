@@ -3,20 +3,26 @@
 // candidates by counting, so that every rule sees one order with all ties decided; sums run in double in that
 // order, as on the CPU.
 //
-// Each sequence's choice is first written where its rows begin; a second kernel turns counts into offsets and
-// moves the choices together. One sequence needs no second kernel.
+// A few sequences are one cluster, whose blocks tell each other how many they keep. Of many, each one's
+// choice is first written as bits where its rows begin; a second kernel turns counts into offsets and bits
+// into indices.
 #include <algorithm>
 
-#include "hedgerow/kernels/cuda/device.cuh"
+#include "hedgerow/kernels/cuda/hopper.cuh"
 #include "hedgerow/kernels/cuda/launch.h"
 #include "hedgerow/kernels/cuda/ops.h"
 
 namespace hedgerow::cuda {
 namespace {
 
-constexpr int kThreads = 256, kMoveThreads = 1024, kMovePer = 4;
+constexpr int kThreads = 256;
+constexpr int kTogether = 8;                     // sequences that one cluster chooses for
+constexpr int kJoinWarps = 32, kJoinBlocks = 8;  // warps of a block, blocks of the one cluster that joins
+constexpr int kLongest = 9000;                   // rows of one sequence that fit a block's memory
 
 struct SelectParams {
+  int batch;
+  bool bits;  // leaves bits and counts; else indices and offsets, all blocks being one cluster
   const float* score;
   const uint8_t* alive;
   const int32_t* offsets;
@@ -46,16 +52,8 @@ __device__ __forceinline__ int clamped(double count, int m) {
   return count >= m ? m : count > 0 ? static_cast<int>(count) : 0;
 }
 
-__device__ int block_count(bool v) {
-  __shared__ int total;
-  __syncthreads();
-  if (threadIdx.x == 0) total = 0;
-  __syncthreads();
-  const int mine = __popc(__ballot_sync(0xffffffffu, v));
-  if ((threadIdx.x & 31) == 0 && mine) atomicAdd(&total, mine);  // integers: the order does not matter
-  __syncthreads();
-  return total;
-}
+// In how many threads of the block is v true? All have written to shared memory what came before.
+__device__ __forceinline__ int block_count(bool v) { return __syncthreads_count(v); }
 
 // One sequence's working memory: keys by rank (best first), their weights, and who stays.
 struct Work {
@@ -64,40 +62,71 @@ struct Work {
   uint8_t* keep;
 };
 
-// weight[i] of the i-th key in the order asked for; returns their sum. Negative scores and NaN weigh nothing;
-// if some are infinite, only those weigh, equally; if nothing weighs anything, all weigh the same. `running`:
-// weight becomes the sum up to and including i.
-__device__ double weigh(const float* score, const Work& w, int m, bool rising, bool running) {
-  __shared__ double shared_sum;
-  const float best = m > 0 ? score[index_of(w.ranked[0])] : 0.0f;
-  const bool infinite = best == kInf;
-  for (int i = threadIdx.x; i < m; i += kThreads) {
-    const float s = score[index_of(w.ranked[rising ? m - 1 - i : i])];
-    w.weight[i] = infinite ? (s == kInf ? 1.0 : 0.0) : s > 0 ? static_cast<double>(s) : 0.0;
-  }
-  __syncthreads();
-  if (threadIdx.x == 0) {
-    double sum = 0;
+// Running sums of w.weight[0 .. m), which rise or fall; `least` > 0 is the smallest above 0, `most` the
+// largest. All weights were f32: where they are near enough to each other, every sum of them is exact, and
+// the order does not matter.
+__device__ void add_up(const Work& w, int m, double least, double most) {
+  __shared__ double sums[kThreads / 32];
+  const auto exponent = [](double v) { return static_cast<int>(__double_as_longlong(v) >> 52); };
+  const int thread = threadIdx.x, lane = thread & 31, warp = thread >> 5;
+  if (exponent(most) - exponent(least) + 32 - __clz(m) > 53 - 24) {
+    if (thread == 0) {
+      double sum = 0;
 #pragma unroll 8
-    for (int i = 0; i < m; ++i) {
-      sum += w.weight[i];
-      if (running) w.weight[i] = sum;
+      for (int i = 0; i < m; ++i) w.weight[i] = sum += w.weight[i];
     }
-    shared_sum = sum;
+    __syncthreads();
+    return;
   }
-  __syncthreads();
-  double sum = shared_sum;
-  if (!(sum > 0)) {
-    for (int i = threadIdx.x; i < m; i += kThreads) w.weight[i] = running ? i + 1.0 : 1.0;
-    sum = m;
+  double carried = 0;
+  for (int base = 0; base < m; base += kThreads) {
+    const int i = base + thread;
+    double v = i < m ? w.weight[i] : 0;
+    for (int o = 1; o < 32; o <<= 1) {
+      const double below = __shfl_up_sync(0xffffffffu, v, o);
+      if (lane >= o) v += below;
+    }
+    if (lane == 31) sums[warp] = v;
+    __syncthreads();
+    double before = carried;
+    for (int k = 0; k < kThreads / 32; ++k) {
+      if (k < warp) before += sums[k];
+      carried += sums[k];
+    }
+    if (i < m) w.weight[i] = before + v;
     __syncthreads();
   }
-  return sum;
+}
+
+// weight[i] of the first i + 1 keys in the order asked for, together. Negative scores and NaN weigh nothing;
+// if some are infinite, only those weigh, equally; if nothing weighs anything, all weigh the same.
+__device__ void weigh(const float* score, const Work& w, int m, bool rising) {
+  const float best = score[index_of(w.ranked[0])];
+  const bool infinite = best == kInf;
+  const auto weight = [&](int rank) {
+    const float s = score[index_of(w.ranked[rank])];
+    return infinite ? (s == kInf ? 1.0 : 0.0) : s > 0 ? static_cast<double>(s) : 0.0;
+  };
+  int some = 0;
+  for (int base = 0; base < m; base += kThreads) {
+    const int i = base + threadIdx.x;
+    const double v = i < m ? weight(i) : 0;
+    if (i < m) w.weight[rising ? m - 1 - i : i] = v;
+    some += block_count(v > 0);
+  }
+  if (some) {
+    const double least = w.weight[rising ? m - some : some - 1], most = w.weight[rising ? m - 1 : 0];
+    __syncthreads();
+    return add_up(w, m, least, most);
+  }
+  for (int i = threadIdx.x; i < m; i += kThreads) w.weight[i] = i + 1.0;
+  __syncthreads();
 }
 
 __device__ int count_for_mass(const float* score, const Work& w, int m, double mass) {
   if (!(mass > 0) || m == 0) return 0;
-  const double wanted = mass * weigh(score, w, m, false, true);
+  weigh(score, w, m, false);
+  const double wanted = mass * w.weight[m - 1];
   int count = 0;
   for (int base = 0; base < m; base += kThreads) {
     const int i = base + threadIdx.x;
@@ -110,15 +139,7 @@ __device__ int count_for_mass(const float* score, const Work& w, int m, double m
 // select for the rule in words.
 __device__ int sample_ats(const float* score, const Work& w, int m, int samples) {
   if (m == 0 || samples <= 0) return 0;
-  const double sum = weigh(score, w, m, true, false);
-  for (int i = threadIdx.x; i < m; i += kThreads) w.weight[i] /= sum;
-  __syncthreads();
-  if (threadIdx.x == 0) {
-    double reached = 0;
-#pragma unroll 8
-    for (int i = 0; i < m; ++i) w.weight[i] = reached += w.weight[i];
-  }
-  __syncthreads();
+  weigh(score, w, m, true);
   const double low = w.weight[0], span = w.weight[m - 1] - low;
   __syncthreads();
   if (samples == 1 || !(span > 0)) {
@@ -160,12 +181,33 @@ __device__ int sample_ats(const float* score, const Work& w, int m, int samples)
   return taken;
 }
 
+// All blocks of the launch, which is one cluster or one block.
+__device__ __forceinline__ void all_arrive() {
+#if __CUDA_ARCH__ >= 900
+  cluster_sync();
+#else
+  __syncthreads();
+#endif
+}
+// What another block of the cluster has at that place.
+__device__ __forceinline__ int told_by(const int* place, int rank) {
+  int v = 0;
+#if __CUDA_ARCH__ >= 900
+  asm volatile("ld.shared::cluster.s32 %0, [%1];"
+               : "=r"(v)
+               : "r"(in_block(shared_address(place), rank))
+               : "memory");
+#endif
+  return v;
+}
+
 __global__ void __launch_bounds__(kThreads) select_rows(const __grid_constant__ SelectParams p, int longest) {
   extern __shared__ __align__(16) unsigned char memory[];
   wait_for_previous();
   let_next_start();
-  const int sequence = blockIdx.x, thread = threadIdx.x;
-  const int begin = p.offsets[sequence], length = p.offsets[sequence + 1] - begin,
+  const bool spare = static_cast<int>(blockIdx.x) >= p.batch;  // clusters have 1, 2, 4 or 8 blocks
+  const int sequence = spare ? p.batch - 1 : blockIdx.x, thread = threadIdx.x;
+  const int begin = p.offsets[sequence], length = spare ? 0 : p.offsets[sequence + 1] - begin,
             special = min(p.special, length);
   const float* const score = p.score + begin;
   Work w;
@@ -223,13 +265,35 @@ __global__ void __launch_bounds__(kThreads) select_rows(const __grid_constant__ 
     stay += block_count(i < m && w.keep[index_of(w.ranked[i])]);
   }
 
-  // The kept rows in ascending order, from where the sequence begins.
-  __shared__ int before[kThreads / 32 + 1];
+  // Special rows that compete are counted already.
+  const int staying = stay + (p.special_competes ? 0 : special) + (p.append && stay < m);
+
+  // Rows that earlier blocks keep.
   int written = 0;
+  const bool others = !p.bits && gridDim.x > 1;
+  __shared__ int told;
+  if (others) {
+    if (thread == 0) told = staying;
+    all_arrive();
+    for (int r = 0; r < static_cast<int>(blockIdx.x); ++r) written += told_by(&told, r);
+  }
+  if (thread == 0 && !spare) {
+    p.kept_offsets[sequence + 1] = written + staying;
+    if (sequence == 0) p.kept_offsets[0] = 0;
+  }
+
+  // The kept rows in ascending order, or one bit a row.
+  __shared__ int before[kThreads / 32 + 1];
+  const int end = written + staying;
   for (int base = 0; base < length; base += kThreads) {
     const int i = base + thread;
     const bool keep = i < length && w.keep[i];
     const unsigned votes = __ballot_sync(0xffffffffu, keep);
+    if (i < length && p.alive_out) p.alive_out[begin + i] = keep;
+    if (p.bits) {
+      if ((thread & 31) == 0 && i < length) p.kept[begin + i / 32] = static_cast<int32_t>(votes);
+      continue;
+    }
     if ((thread & 31) == 0) before[thread >> 5] = __popc(votes);
     __syncthreads();
     int at = written, all = 0;
@@ -237,67 +301,85 @@ __global__ void __launch_bounds__(kThreads) select_rows(const __grid_constant__ 
       if (k < (thread >> 5)) at += before[k];
       all += before[k];
     }
-    if (keep) p.kept[begin + at + __popc(votes & ((1u << (thread & 31)) - 1))] = begin + i;
-    if (i < length && p.alive_out) p.alive_out[begin + i] = keep;
+    const int to = at + __popc(votes & ((1u << (thread & 31)) - 1));
+    if (keep) p.kept[to] = begin + i;
     written += all;
     __syncthreads();
   }
-  if (thread == 0) {
-    if (p.append && stay < m) p.kept[begin + written++] = -1;
-    p.kept_offsets[sequence + 1] = written;
-    if (sequence == 0) p.kept_offsets[0] = 0;
-  }
+  if (thread == 0 && !p.bits && written < end) p.kept[written] = -1;
+  if (others) all_arrive();  // a block's memory is there until all have read it
 }
 
-// Counts become offsets, and every choice moves down to its place. A row never moves up, so passes over the
-// destinations in ascending order never overwrite what is still to be read.
-__global__ void __launch_bounds__(kMoveThreads)
+// Counts become offsets, and bits become indices: a warp a sequence, all blocks together a stretch of
+// sequences. A choice is never longer than its sequence, so indices of a stretch only overwrite bits of the
+// same or earlier ones: it is enough that all have read before anyone writes.
+__global__ void __launch_bounds__(kJoinWarps * 32)
     join_choices(int32_t* kept, int32_t* kept_offsets, const int32_t* offsets, int batch) {
-  __shared__ int sums[kMoveThreads / 32];
+  constexpr int kWords = (kLongest + 1023) / 1024;  // of bits, for each lane
+  __shared__ int sums[kJoinBlocks], first[kJoinBlocks * kJoinWarps + 1];
+  const int thread = threadIdx.x, lane = thread & 31, warp = warp_index();
+  const int warps = blockDim.x >> 5, stretch = warps * gridDim.x, mine = blockIdx.x * warps + warp;
+  int begin = 0, length = 0;
+  const auto find_rows = [&](int base) {
+    const bool any = base + mine < batch;
+    begin = alike(any ? offsets[base + mine] : 0);
+    length = alike(any ? offsets[base + mine + 1] - begin : 0);
+  };
+  find_rows(0);  // written before select_rows' own wait, so there already
   wait_for_previous();
   let_next_start();
-  const int thread = threadIdx.x, lane = thread & 31, warp = thread >> 5;
-  int carried = 0;
-  for (int base = 0; base < batch; base += kMoveThreads) {
-    const int i = base + thread;
-    int v = i < batch ? kept_offsets[i + 1] : 0;
-    for (int o = 1; o < 32; o <<= 1) {
-      const int below = __shfl_up_sync(0xffffffffu, v, o);
-      if (lane >= o) v += below;
+  for (int base = 0, carried = 0; base < batch; base += stretch) {
+    uint32_t bits[kWords];
+#pragma unroll
+    for (int c = 0; c < kWords; ++c) {
+      const int word = c * 32 + lane;
+      bits[c] = word * 32 < length ? static_cast<uint32_t>(kept[begin + word]) : 0;
     }
-    if (lane == 31) sums[warp] = v;
+    const int count = thread < stretch && base + thread < batch ? kept_offsets[base + thread + 1] : 0;
+    int upto = count;
+    for (int o = 1; o < 32; o <<= 1) {
+      const int below = __shfl_up_sync(0xffffffffu, upto, o);
+      if (lane >= o) upto += below;
+    }
+    if (lane == 31 && warp < kJoinBlocks) sums[warp] = upto;
     __syncthreads();
     int before = carried, all = 0;
-    for (int k = 0; k < kMoveThreads / 32; ++k) {
+    for (int k = 0; k < (stretch + 31) / 32; ++k) {
       if (k < warp) before += sums[k];
       all += sums[k];
     }
-    if (i < batch) kept_offsets[i + 1] = before + v;
+    if (thread < stretch) first[thread + 1] = before + upto;
+    if (thread == 0) first[0] = carried;
     carried += all;
-    __syncthreads();
-  }
-  const Rows to{kept_offsets, batch};
-  for (int base = 0; base < carried; base += kMoveThreads * kMovePer) {
-    int value[kMovePer];
+    all_arrive();
+    if (blockIdx.x == 0 && thread < stretch && base + thread < batch)
+      kept_offsets[base + thread + 1] = before + upto;
+    int at = first[mine];
+    const int end = first[mine + 1];
 #pragma unroll
-    for (int u = 0; u < kMovePer; ++u) {
-      const int i = base + u * kMoveThreads + thread;
-      if (i >= carried) break;
-      const int sequence = to.owner(i);
-      value[u] = kept[offsets[sequence] + i - kept_offsets[sequence]];
+    for (int c = 0; c < kWords; ++c) {
+      const int rows = length - c * 1024;  // left from here
+      if (rows <= 0) continue;
+      int up = __popc(bits[c]);
+      for (int o = 1; o < 32; o <<= 1) {
+        const int below = __shfl_up_sync(0xffffffffu, up, o);
+        if (lane >= o) up += below;
+      }
+      const int start = at + up - __popc(bits[c]);
+#pragma unroll 8
+      for (int k = 0; k < min(32, (rows + 31) / 32); ++k) {
+        const uint32_t word = __shfl_sync(0xffffffffu, bits[c], k);
+        const int to = __shfl_sync(0xffffffffu, start, k) + __popc(word & ((1u << lane) - 1));
+        if (word >> lane & 1) kept[to] = begin + c * 1024 + k * 32 + lane;
+      }
+      at += __shfl_sync(0xffffffffu, up, 31);
     }
-    __syncthreads();
-#pragma unroll
-    for (int u = 0; u < kMovePer; ++u) {
-      const int i = base + u * kMoveThreads + thread;
-      if (i < carried) kept[i] = value[u];
-    }
-    __syncthreads();
+    if (lane == 0 && at < end) kept[at] = -1;
+    find_rows(base + stretch);
   }
 }
 
 constexpr size_t shared_for(int longest) { return static_cast<size_t>(longest) * 25 + 16; }
-constexpr int kLongest = 9000;  // rows of one sequence that fit a block's memory
 
 }  // namespace
 
@@ -309,10 +391,20 @@ cudaError_t select(cudaStream_t stream, const SelectArgs& a) {
   p.special = a.special, p.special_competes = a.special_competes, p.append = a.append, p.mode = a.mode;
   p.count = a.count, p.floor = a.floor, p.samples = a.samples, p.threshold = a.threshold, p.mass = a.mass;
   p.kept = a.kept.as<int32_t>(), p.kept_offsets = a.kept_offsets, p.alive_out = a.alive_out.as<uint8_t>();
-  const cudaError_t e = launch<select_rows, shared_for(kLongest)>(
-      stream, {a.rows.batch, kThreads, shared_for(a.rows.max_len)}, p, a.rows.max_len);
-  if (e != cudaSuccess || a.rows.batch == 1) return e;
-  return launch<join_choices>(stream, {1, kMoveThreads}, p.kept, p.kept_offsets, p.offsets, a.rows.batch);
+  p.batch = a.rows.batch;
+  p.bits = p.batch > (device().major >= 9 ? kTogether : 1);
+  Shape choosing{p.batch, kThreads, shared_for(a.rows.max_len)};
+  if (!p.bits) {
+    while (choosing.cluster < p.batch) choosing.cluster *= 2;
+    choosing.grid.x = choosing.cluster;
+  }
+  const cudaError_t e = launch<select_rows, shared_for(kLongest)>(stream, choosing, p, a.rows.max_len);
+  if (e != cudaSuccess || !p.bits) return e;
+  int blocks = 1;
+  while (device().major >= 9 && blocks < kJoinBlocks && blocks * kJoinWarps < a.rows.batch) blocks *= 2;
+  Shape joining{blocks, 32 * std::min(kJoinWarps, a.rows.batch)};
+  joining.cluster = blocks;
+  return launch<join_choices>(stream, joining, p.kept, p.kept_offsets, p.offsets, a.rows.batch);
 }
 
 }  // namespace hedgerow::cuda
