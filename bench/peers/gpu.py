@@ -29,7 +29,7 @@ import vit_peers as v
 
 MODES = "dense,padded-full,padded-max,topk,varlen,fa4"
 CELLS = ",".join([f"{m}:224:{b}" for m in "TSB" for b in (1, 8, 32, 128, 256)] + [f"B:384:{b}" for b in (1, 8, 32)])
-OUR_MARKS = ("whole_last_block", "capacity", "counts")  # what else tells our runs of one method apart, where our JSON has it
+OUR_MARKS = ("whole_last_block", "batch_invariant", "rule")  # what else tells our runs of one method apart, where our JSON has it
 sync = torch.cuda.synchronize
 median = statistics.median
 
@@ -158,7 +158,7 @@ def our_models(program, model, image, batches, methods, seconds, errors, *more):
         text = open(f.name).read()
     found = {}
     for r in json.loads(text)["results"] if text else ():
-        marks = [r["method"]] + [k if r[k] is True else f"{k}={r[k]}" for k in OUR_MARKS if r.get(k)]
+        marks = [r["method"]] + [k if r[k] is True else f"{k}={r[k]}" for k in OUR_MARKS if r.get(k) and r[k] != "rate"]
         found.setdefault(r["batch"], {})["ours " + " ".join(marks)] = r
     return found
 
