@@ -80,7 +80,7 @@ Moments moments(const std::vector<double>& x) {
 void normalise(std::vector<double>& x, const Tensor& gamma, const Tensor& beta, float eps) {
   const Moments m = moments(x);
   for (size_t c = 0; c < x.size(); ++c)
-    x[c] = (x[c] - m.mean) / std::sqrt(m.variance + eps) * value(gamma, c) + value(beta, c);
+    x[c] = (x[c] - m.mean) / std::sqrt(m.variance + eps) * (gamma ? value(gamma, c) : 1) + (beta ? value(beta, c) : 0);
 }
 
 // To the nearest value that `to` holds (f16 without its overflow).

@@ -74,6 +74,7 @@ class VitQueue {
   void attend_for_readout(int block);
   void feed_forward(int block, const Tensor& x, const Ragged& rows, int slot);
   void read_out(bool special_only);
+  bool is_folded(const NormWeights& w) const;
   void norm(const NormWeights& w, const Tensor& x, const Tensor& out, const Ragged& rows, const Tensor& index = {},
             float eps = 0);
   // out = act(norm(x) w^T + bias), in one launch where the backend says that it pays; `normed` holds the rows in between.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The model of vit.cpp as ops on rows whose number nobody asks for.
+#include <algorithm>
 #include <cmath>
 
 #include "hedgerow/vision/vit_queue.h"
@@ -35,12 +36,20 @@ void VitQueue::add(Term t) {
 void VitQueue::count(int slot, double per_row) { add({Term::per_row, slot, 0, per_row}); }
 void VitQueue::count_pairs(int q_slot, int kv_slot, double factor) { add({Term::per_pair, q_slot, kv_slot, factor}); }
 
+// Only the division by the deviation is left of it: gamma, beta and the mean are in the weights after it.
+bool VitQueue::is_folded(const NormWeights& w) const {
+  return weights_->folded && std::any_of(weights_->blocks.begin(), weights_->blocks.end(), [&](const VitBlockWeights& b) {
+           return &w == &b.norm1 || &w == &b.norm2;
+         });
+}
+
 void VitQueue::norm(const NormWeights& w, const Tensor& x, const Tensor& out, const Ragged& rows, const Tensor& index,
                     float eps) {
+  const bool folded = is_folded(w);
   layer_norm(on_, {.x = x,
                    .index = index,
-                   .gamma = vector_of(w.gamma),
-                   .beta = vector_of(w.beta),
+                   .gamma = folded ? Tensor{} : vector_of(w.gamma),
+                   .beta = folded ? Tensor{} : vector_of(w.beta),
                    .eps = eps > 0 ? eps : config().norm_eps,
                    .out = out,
                    .rows = rows});
@@ -49,7 +58,7 @@ void VitQueue::norm(const NormWeights& w, const Tensor& x, const Tensor& out, co
 void VitQueue::norm_linear(const NormWeights& n, const Tensor& x, const PackedLinear& w, const Tensor& normed,
                            const Tensor& out, const Ragged& rows, Activation act, const Tensor& index) {
   const auto fuses = on_.backend().fuses_norm;
-  const bool folded = weights_->folded && &n != &weights_->norm && !index;
+  const bool folded = is_folded(n) && !index;
   NormFusion how = NormFusion::none;
   const bool measured = folded && now_.measured && x.data == this->x().data;
   if (fuses && !on_.batch_invariant() && bytes_of(w.dtype) == 2)
@@ -69,8 +78,8 @@ void VitQueue::norm_linear(const NormWeights& n, const Tensor& x, const PackedLi
   }
   layer_norm(on_, {.x = x,
                    .index = index,
-                   .gamma = vector_of(n.gamma),
-                   .beta = vector_of(n.beta),
+                   .gamma = is_folded(n) ? Tensor{} : vector_of(n.gamma),
+                   .beta = is_folded(n) ? Tensor{} : vector_of(n.beta),
                    .eps = config().norm_eps,
                    .out = normed,
                    .out_units = units_for(w, rows.row_capacity),

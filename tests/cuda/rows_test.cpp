@@ -8,9 +8,9 @@ namespace {
 
 double bound_of(Dtype d) { return d == Dtype::f32 ? 2e-5 : d == Dtype::f16 ? 6e-3 : 5e-2; }
 
-void normalise(Dtype in, Dtype out_dtype, int dim, bool indexed) {
-  const std::string name =
-      std::string("layer_norm ") + name_of(in) + " to " + name_of(out_dtype) + " dim " + std::to_string(dim);
+void normalise(Dtype in, Dtype out_dtype, int dim, bool indexed, bool plain = false) {
+  const std::string name = std::string("layer_norm ") + name_of(in) + " to " + name_of(out_dtype) + " dim " +
+                           std::to_string(dim) + (plain ? " plain" : "");
   Batch rows({5, 0, 70, 3});
   Twin x(in, static_cast<size_t>(rows.capacity()) * dim), gamma(Dtype::f32, dim), beta(Dtype::f32, dim);
   Twin index(Dtype::i32, rows.capacity()), out(out_dtype, static_cast<size_t>(rows.capacity()) * dim);
@@ -21,7 +21,8 @@ void normalise(Dtype in, Dtype out_dtype, int dim, bool indexed) {
     LayerNormArgs a;
     a.x = matrix_view(x.at(on), in, rows.capacity(), dim);
     if (indexed) a.index = vector_view(index.at(on), Dtype::i32, rows.capacity());
-    a.gamma = vector_view(gamma.at(on), Dtype::f32, dim), a.beta = vector_view(beta.at(on), Dtype::f32, dim);
+    if (!plain)
+      a.gamma = vector_view(gamma.at(on), Dtype::f32, dim), a.beta = vector_view(beta.at(on), Dtype::f32, dim);
     a.out = matrix_view(out.at(on), out_dtype, rows.capacity(), dim);
     a.rows = rows.view(on);
     return a;
@@ -225,7 +226,7 @@ void scores(Dtype dtype) {
 void test_rows() {
   for (Dtype in : {Dtype::f32, Dtype::f16, Dtype::bf16}) {
     for (Dtype out : {Dtype::f32, Dtype::f16, Dtype::bf16}) {
-      for (int dim : {192, 384, 768, 1024, 100, 37}) normalise(in, out, dim, dim == 384);
+      for (int dim : {192, 384, 768, 1024, 100, 37}) normalise(in, out, dim, dim == 384), normalise(in, out, dim, false, true);
     }
     if (takes_eight_bits())  // units that leave room, and one in which many values are too large
       for (int dim : {192, 384, 768, 1024, 100, 37}) normalise_e4m3(in, dim, dim == 384 ? 0x1p-8f : 0x1p-4f), normalise_i8(in, dim);
