@@ -42,14 +42,14 @@ constexpr int kScoreRows = 4, kValueRows = 4, kValueColumns = 4, kQueryGroup = 1
 #endif
 constexpr int score_columns(int rows) { return rows * 5 <= kScoreRows ? 8 : rows * 2 <= kScoreRows ? 4 : 2; }
 
-// Where unit u + e of row r lies in packed queries, u a multiple of 4: query_at(r, e) behind its group's place, which moves
-// by query_step(u) from u to u + 4.
+// Where unit u + e of row r lies in packed queries, u a multiple of 4: query_at(r, e) behind its group's
+// place, which moves by query_step(u) from u to u + 4.
 constexpr int query_groups(int rows) { return (rows + kQueryGroup - 1) / kQueryGroup; }
 HEDGEROW_INLINE constexpr int query_at(int r, int e) { return kQueryGroup == 1 ? e : e * 16 + r % 4; }
 HEDGEROW_INLINE int64_t query_step(int u) { return kQueryGroup == 1 || u % 16 != 12 ? 4 : 52; }
 
-// Places in n streams, `apart` floats from one another, that move together. GCC is kept from deriving them from one another:
-// left to itself it computes an address for nearly every load, or keeps offsets in memory.
+// Places in n streams, `apart` floats from one another, that move together. GCC is kept from deriving them
+// from one another: left to itself it computes an address for nearly every load, or keeps offsets in memory.
 template <int n>
 struct Streams {
   const float* at[n];
@@ -147,8 +147,7 @@ void score_tail(const float* q, const float* keys, int units, float* s, int64_t 
       if constexpr (block) {
         const Vec b = load(keys + (u + e) * kLanes);
 #pragma GCC unroll 16
-        for (int r = 0; r < rows; ++r)
-          main[r] = Dot::dot_from(query.at[r / 4] + query_at(r, e), b, main[r]);
+        for (int r = 0; r < rows; ++r) main[r] = Dot::dot_from(query.at[r / 4] + query_at(r, e), b, main[r]);
       }
     }
     query.move(query_step(u));

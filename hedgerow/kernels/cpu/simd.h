@@ -163,8 +163,8 @@ HEDGEROW_INLINE Vec copysign(Vec magnitude, Vec sign) { return __builtin_copysig
 
 #endif
 
-// acc + a * b into the same register. Where sums fill the registers GCC, left to itself, moves them about from step to step
-// and keeps some in memory, on the longest chain.
+// acc + a * b into the same register. Where sums fill the registers GCC, left to itself, moves them about
+// from step to step and keeps some in memory, on the longest chain.
 HEDGEROW_INLINE Vec accumulate(Vec a, Vec b, Vec acc) {
 #if defined(__AVX512F__)
   asm("vfmadd231ps %2, %1, %0" : "+v"(acc) : "v"(a), "v"(b));
@@ -177,8 +177,8 @@ HEDGEROW_INLINE Vec accumulate(Vec a, Vec b, Vec acc) {
 #endif
 }
 
-// acc + *a * b. As one instruction it costs a load a product but no register and fewer places in a processor's front end:
-// best for some rows of a tile, not for all.
+// acc + *a * b. As one instruction it costs a load a product but no register and fewer places in a
+// processor's front end: best for some rows of a tile, not for all.
 HEDGEROW_INLINE Vec accumulate_from(const float* a, Vec b, Vec acc) {
 #if defined(__AVX512F__)
   asm("vfmadd231ps %2%{1to16%}, %1, %0" : "+v"(acc) : "v"(b), "m"(*a));
