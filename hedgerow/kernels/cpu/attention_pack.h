@@ -115,10 +115,10 @@ HEDGEROW_INLINE void pack_queries(const HeadRows& rows, int first, int count, in
       continue;
     }
 #endif
-    for (int u = 0; u < units; u += 4)
+    float* to = out;
+    for (int u = 0; u < units; to += query_step(u), u += 4)
       for (int e = 0; e < 4; ++e)
-        for (int r = 0; r < kQueryGroup; ++r)
-          out[query_step(u) + query_at(r, e, units)] = element(row[r], u + e, rows.bf16);
+        for (int r = 0; r < kQueryGroup; ++r) to[query_at(r, e)] = element(row[r], u + e, rows.bf16);
   }
 }
 

@@ -18,7 +18,8 @@ namespace hedgerow::cpu::HEDGEROW_LEVEL {
 
 struct F32Dot {  // a unit is an f32
   static constexpr bool kPairs = false;
-  static HEDGEROW_INLINE Vec dot(Vec a, Vec b, Vec c) { return fma(a, b, c); }
+  static HEDGEROW_INLINE Vec dot(Vec a, Vec b, Vec c) { return accumulate(a, b, c); }
+  static HEDGEROW_INLINE Vec dot_from(const float* a, Vec b, Vec c) { return accumulate_from(a, b, c); }
 };
 #if defined(__AVX512BF16__)
 struct PairDot {  // a unit is two bf16
@@ -26,6 +27,7 @@ struct PairDot {  // a unit is two bf16
   static HEDGEROW_INLINE Vec dot(Vec a, Vec b, Vec c) {
     return _mm512_dpbf16_ps(c, (__m512bh)a, (__m512bh)b);
   }
+  static HEDGEROW_INLINE Vec dot_from(const float* a, Vec b, Vec c) { return dot(set1(*a), b, c); }
 };
 #endif
 
@@ -40,12 +42,29 @@ constexpr int kScoreRows = 4, kValueRows = 4, kValueColumns = 4, kQueryGroup = 1
 #endif
 constexpr int score_columns(int rows) { return rows * 5 <= kScoreRows ? 8 : rows * 2 <= kScoreRows ? 4 : 2; }
 
-// Where unit u of row r lies in packed queries; u a multiple of 4 moves by query_step(u), the rest by these
-// constants.
-HEDGEROW_INLINE int query_step(int u) { return kQueryGroup == 1 ? u : (u / 16) * 64 + (u / 4 % 4) * 4; }
-HEDGEROW_INLINE constexpr int query_at(int r, int e, int units) {
-  return kQueryGroup == 1 ? r * units + e : (r / 4) * units * 4 + e * 16 + r % 4;
-}
+// Where unit u + e of row r lies in packed queries, u a multiple of 4: query_at(r, e) behind its group's
+// place, which moves by query_step(u) from u to u + 4.
+constexpr int query_groups(int rows) { return (rows + kQueryGroup - 1) / kQueryGroup; }
+HEDGEROW_INLINE constexpr int query_at(int r, int e) { return kQueryGroup == 1 ? e : e * 16 + r % 4; }
+HEDGEROW_INLINE int64_t query_step(int u) { return kQueryGroup == 1 || u % 16 != 12 ? 4 : 52; }
+
+// Places in n streams, `apart` floats from one another, that move together. GCC is kept from deriving them
+// from one another: left to itself it computes an address for nearly every load, or keeps offsets in memory.
+template <int n>
+struct Streams {
+  const float* at[n];
+  HEDGEROW_INLINE Streams(const float* first, int64_t apart) {
+#pragma GCC unroll 16
+    for (int i = 0; i < n; ++i) at[i] = first + i * apart;
+  }
+  HEDGEROW_INLINE void move(int64_t step) {
+#pragma GCC unroll 16
+    for (int i = 0; i < n; ++i) {
+      at[i] += step;
+      asm("" : "+r"(at[i]));
+    }
+  }
+};
 
 // s[r][c * kLanes + lane] = q_r . k for `columns` key blocks.
 template <class Dot, int rows, int columns>
@@ -55,22 +74,29 @@ void score_tile(const float* q, const float* keys, int units, float* s, int64_t 
   for (int r = 0; r < rows; ++r)
 #pragma GCC unroll 16
     for (int c = 0; c < columns; ++c) acc[r][c] = zero();
-  const int64_t block = static_cast<int64_t>(units) * kLanes;
+  Streams<query_groups(rows)> query(q, int64_t{kQueryGroup} * units);
+  Streams<columns> key(keys, int64_t{kLanes} * units);
   for (int u = 0; u < units; u += 4) {
-    const float* at = q + query_step(u);
 #pragma GCC unroll 4
     for (int e = 0; e < 4; ++e) {
       Vec k[columns];
 #pragma GCC unroll 16
-      for (int c = 0; c < columns; ++c) k[c] = load(keys + c * block + e * kLanes);
+      for (int c = 0; c < columns; ++c) k[c] = load(key.at[c] + e * kLanes);
 #pragma GCC unroll 16
       for (int r = 0; r < rows; ++r) {
-        const Vec b = set1(at[query_at(r, e, units)]);
+        const float* p = query.at[r / kQueryGroup] + query_at(r, e);
+        if (columns == 1 || (columns == 2 && r % 3 == 1)) {
+#pragma GCC unroll 16
+          for (int c = 0; c < columns; ++c) acc[r][c] = Dot::dot_from(p, k[c], acc[r][c]);
+          continue;
+        }
+        const Vec b = set1(*p);
 #pragma GCC unroll 16
         for (int c = 0; c < columns; ++c) acc[r][c] = Dot::dot(b, k[c], acc[r][c]);
       }
     }
-    keys += 4 * kLanes;
+    key.move(4 * kLanes);
+    query.move(query_step(u));
   }
 #pragma GCC unroll 16
   for (int r = 0; r < rows; ++r)
@@ -103,14 +129,14 @@ void score_tail(const float* q, const float* keys, int units, float* s, int64_t 
   for (int g = 0; g < groups; ++g) acc[g] = zero();
 #pragma GCC unroll 16
   for (int r = 0; r < rows; ++r) main[r] = zero();
+  Streams<query_groups(rows)> query(q, int64_t{kQueryGroup} * units);
   for (int u = 0; u < units; u += 4) {
-    const float* at = q + query_step(u);
 #pragma GCC unroll 4
     for (int e = 0; e < 4; ++e) {
       const Vec k = load(tail + (u + e) * kLanes);
 #pragma GCC unroll 8
       for (int g = 0; g < groups; ++g) {
-        const float* p = at + query_at(g * span, e, units);
+        const float* p = query.at[g * span / 4] + query_at(g * span, e);
         Vec b;
         if constexpr (span == 4)
           b = _mm512_broadcast_f32x4(_mm_loadu_ps(p));
@@ -121,9 +147,10 @@ void score_tail(const float* q, const float* keys, int units, float* s, int64_t 
       if constexpr (block) {
         const Vec b = load(keys + (u + e) * kLanes);
 #pragma GCC unroll 16
-        for (int r = 0; r < rows; ++r) main[r] = Dot::dot(set1(at[query_at(r, e, units)]), b, main[r]);
+        for (int r = 0; r < rows; ++r) main[r] = Dot::dot_from(query.at[r / 4] + query_at(r, e), b, main[r]);
       }
     }
+    query.move(query_step(u));
   }
   if constexpr (block) {
 #pragma GCC unroll 16

@@ -13,10 +13,13 @@
 namespace hedgerow::cpu::HEDGEROW_LEVEL {
 
 #if defined(__AVX512F__)
+constexpr bool kOperandsFromMemory = true;
 constexpr int kRegisters = 32, kVecs = 2, kMaxHeight = 14;
 #elif defined(__AVX2__)
+constexpr bool kOperandsFromMemory = false;
 constexpr int kRegisters = 16, kVecs = 2, kMaxHeight = 6;
 #else
+constexpr bool kOperandsFromMemory = false;
 constexpr int kRegisters = 16, kVecs = 4, kMaxHeight = 2;
 #endif
 constexpr int kPanel = kVecs * kLanes;  // outputs
@@ -24,21 +27,10 @@ constexpr int kChunk = 16;              // units: one cache line of x
 constexpr int kStep = 4;                // units between two requests for weights ahead
 constexpr int kMaxAtOnce = 4;           // panels
 
-// acc + a * b. With 16 registers there is none to spare: left to itself GCC moves sums between registers from step to step
-// and keeps two of them in memory, on the longest chain.
-HEDGEROW_INLINE Vec accumulate(Vec a, Vec b, Vec acc) {
-#if defined(__AVX2__) && !defined(__AVX512F__)
-  asm("vfmadd231ps %2, %1, %0" : "+x"(acc) : "x"(a), "x"(b));
-  return acc;
-#else
-  return fma(a, b, acc);
-#endif
-}
-
 // How the weights of a dtype are stored and multiplied. kPairs: bf16 values 2u and 2u+1 make unit u.
 struct F32Weights {
   static constexpr int kUnitBytes = 4 * kPanel;
-  static constexpr bool kPairs = false;
+  static constexpr bool kPairs = false, kFromMemory = kOperandsFromMemory;
   using X = float;
   using W = Vec;
   HEDGEROW_INLINE static W weights(const char* b, int v) {
@@ -51,7 +43,7 @@ struct F32Weights {
 #if defined(__AVX512BF16__)
 struct Bf16Weights {
   static constexpr int kUnitBytes = 4 * kPanel;
-  static constexpr bool kPairs = true;
+  static constexpr bool kPairs = true, kFromMemory = false;
   using X = uint16_t;
   using W = __m512bh;
   HEDGEROW_INLINE static W weights(const char* b, int v) { return (__m512bh)_mm512_loadu_si512(b + 64 * v); }
@@ -61,7 +53,7 @@ struct Bf16Weights {
 #else  // widen: x when it is copied, the weights when they are loaded
 struct Bf16Weights {
   static constexpr int kUnitBytes = 2 * kPanel;
-  static constexpr bool kPairs = false;
+  static constexpr bool kPairs = false, kFromMemory = kOperandsFromMemory;
   using X = uint16_t;
   using W = Vec;
   HEDGEROW_INLINE static W weights(const char* b, int v) {
@@ -108,6 +100,7 @@ template <class Format, int H, int P>
 void tile(const TileArgs& t) {
   constexpr int kV = P * kVecs;
   constexpr int kRowsPerChunk = 3;  // whose outputs are asked for while a chunk is multiplied
+  constexpr int kOutLines = P * kPanel * 4 >= 64 ? P * kPanel * 4 / 64 : 1;
   Vec c[H][kV];
   if (t.fresh) {
 #pragma GCC unroll 16
@@ -130,6 +123,12 @@ void tile(const TileArgs& t) {
     b += Format::kUnitBytes;
 #pragma GCC unroll 16
     for (int r = 0; r < H; ++r) {
+      if constexpr (Format::kFromMemory && P == 1)
+        if (r % 3 == 1) {
+#pragma GCC unroll 16
+          for (int v = 0; v < kV; ++v) c[r][v] = accumulate_from(x + r * kChunk, w[v], c[r][v]);
+          continue;
+        }
       const typename Format::W xr = Format::broadcast(x + r * kChunk);
 #pragma GCC unroll 16
       for (int v = 0; v < kV; ++v) c[r][v] = Format::step(xr, w[v], c[r][v]);
@@ -137,22 +136,31 @@ void tile(const TileArgs& t) {
   };
 
   const float* a = t.a;
-  const char* out = t.out;
-  int out_rows = H;
-  const char *next_x = t.next_x, *ahead = t.ahead;
-  int units = t.units;
+  const char *out = t.out, *next_x = t.next_x, *ahead = t.ahead;
+  int out_rows = t.out_bytes > 0 ? H : 0, units = t.units;
+  const int64_t out_stride = t.out_stride, out_step = t.out_bytes / kOutLines;
+  const int64_t ahead_bytes = int64_t{t.ahead_lines} * 64;
   for (; units >= kChunk; units -= kChunk, a += H * kChunk) {
-    for (int i = 0; i < kRowsPerChunk && out_rows > 0; ++i, --out_rows, out += t.out_stride)
-      for (int j = 0; j < t.out_bytes; j += 64) prefetch_to_write(out + j);
+    if (out_rows > 0) {
+      out_rows -= kRowsPerChunk;
+#pragma GCC unroll 4
+      for (int i = 0; i < kRowsPerChunk; ++i, out += out_stride)
+#pragma GCC unroll 16
+        for (int j = 0; j < kOutLines; ++j) prefetch_to_write(out + j * out_step);
+    }
     if (next_x) {
       const char* row = next_x;
       for (int r = 0; r < H; ++r, row += t.next_stride) __builtin_prefetch(row, 0, 2);
       next_x += 64;
     }
-    for (int u = 0; u < kChunk; u += kStep) {
-      for (int i = 0; i < t.ahead_lines; ++i, ahead += 64)
+    for (int u = 0; u < kChunk; u += kStep, ahead += ahead_bytes) {
+      // The first request is made in any case: most tiles have just one, and a branch for it costs more.
 #pragma GCC unroll 4
-        for (int p = 0; p < P; ++p) __builtin_prefetch(ahead + p * panel_bytes, 0, 2);
+      for (int p = 0; p < P; ++p) __builtin_prefetch(ahead + p * panel_bytes, 0, 2);
+      for (int64_t i = 64; i < ahead_bytes; i += 64)
+#pragma GCC unroll 4
+        for (int p = 0; p < P; ++p) __builtin_prefetch(ahead + p * panel_bytes + i, 0, 2);
+#pragma GCC unroll 4
       for (int i = 0; i < kStep; ++i) step(a + u + i);
     }
   }
