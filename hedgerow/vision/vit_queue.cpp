@@ -208,6 +208,7 @@ void VitQueue::submit(const VitImage* images, int batch, const VitRun& run) {
   const VitConfig& c = config();
   const Prune& p = run.prune;
   std::vector<int> heights, widths;
+  heights.reserve(static_cast<size_t>(batch)), widths.reserve(static_cast<size_t>(batch));
   patches_.clear();
   content_.clear();
   for (int i = 0; i < batch; ++i) {
