@@ -17,7 +17,7 @@ struct LinearSplit {
 inline LinearSplit linear_split(const LinearArgs& args, const Level& level, int threads) {
   constexpr int64_t kTaskWork = 1 << 16;  // products below which a task is not worth handing over: about 1 us
   constexpr int64_t kSmaller = 16;  // more tasks than threads must be larger: a stolen one loses its cache
-  constexpr int64_t kXBytes = 512 << 10;  // rows of x that stay in a core's L2 beside a panel of weights
+  constexpr int64_t kXBytes = 640 << 10;  // rows of x that stay in a core's L2 beside a panel of weights
   constexpr int kRowsPerTask = 48;        // enough that the weights' way from L3 is free
   const int64_t rows = args.rows.rows(), k = args.w->k;
   const int panels = static_cast<int>((args.w->n + static_cast<int64_t>(level.panel) - 1) / level.panel);
