@@ -250,16 +250,20 @@ __global__ void __launch_bounds__(PingPongShape<N, STAGES>::kThreads, 1)
       const float own = scale.get(p);
       if (t == 0) stores_wait_read<0>();
       warpgroup_sync(1 + group);
-      const int halves = at.high ? 2 : 1;
-      if (other) {
-        constexpr int kAcross = Outlet<T, Other, ACTIVATION, N, Shape, MOMENTS>::kAcross;
-        unlike.template finish<0>(sums[0], at.row, col, halves * kAcross, own, parity);
-        if (at.high) unlike.template finish<kAcross>(sums[1], at.row, col, halves * kAcross, own, parity);
-      } else {
-        constexpr int kAcross = Outlet<T, Half, ACTIVATION, N, Shape, MOMENTS>::kAcross;
-        half.template finish<0>(sums[0], at.row, col, halves * kAcross, own, parity);
-        if (at.high) half.template finish<kAcross>(sums[1], at.row, col, halves * kAcross, own, parity);
-      }
+      const auto leave = [&](const auto& outlet) {
+        constexpr int kAcross = std::decay_t<decltype(outlet)>::kAcross;
+        const int count = (at.high ? 2 : 1) * kAcross;
+        if constexpr (ACTIVATION != 0 && sizeof(T) == 2 && !MOMENTS) {
+          outlet.finish_by_turns(sums, at.row, col, count, own, parity);
+        } else {
+          outlet.template finish<0>(sums[0], at.row, col, count, own, parity);
+          if (at.high) outlet.template finish<kAcross>(sums[1], at.row, col, count, own, parity);
+        }
+      };
+      if (other)
+        leave(unlike);
+      else
+        leave(half);
     }
     if (t == 0) stores_wait_read<0>();
     __syncwarp();
