@@ -1,27 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Ops over the rows of one sequence: fused and averaged tokens, matching and merging. Every sum runs over
 // rows in ascending order.
-#include "hedgerow/kernels/cuda/device.cuh"
-#include "hedgerow/kernels/cuda/launch.h"
-#include "hedgerow/kernels/cuda/ops.h"
+#include "hedgerow/kernels/cuda/rows.cuh"
 
 namespace hedgerow::cuda {
 namespace {
 
-constexpr int kWarps = 8, kColumns = 64;
-
-template <class F>
-cudaError_t by_type(Dtype d, F&& f) {
-  switch (d) {
-    case Dtype::f16:
-      return f(f16{});
-    case Dtype::bf16:
-      return f(bf16{});
-    default:
-      return f(float{});
-  }
-}
-int blocks_for(int64_t count, int per_block) { return static_cast<int>((count + per_block - 1) / per_block); }
+constexpr int kColumns = 64;
 
 // Is row j of the list kept[0 .. count), ascending?
 __device__ __forceinline__ bool contains(const int32_t* kept, int count, int j) {
@@ -99,7 +84,7 @@ __global__ void __launch_bounds__(256)
 __global__ void __launch_bounds__(kWarps * 32)
     match_rows(const float* unit, int64_t unit_row, int dim, const uint8_t* role, Rows rows, int32_t* best,
                float* similarity) {
-  const int lane = threadIdx.x & 31, row = blockIdx.x * kWarps + (threadIdx.x >> 5);
+  const int lane = threadIdx.x & 31, row = my_row();
   wait_for_previous();
   let_next_start();
   if (row >= rows.total()) return;
@@ -138,7 +123,7 @@ __global__ void __launch_bounds__(kWarps * 32)
                const int32_t* kept, Rows from, Rows to, bool weighted, T* out, int64_t out_row,
                float* out_size, int dim) {
   constexpr int kPer = 8;
-  const int lane = threadIdx.x & 31, row = blockIdx.x * kWarps + (threadIdx.x >> 5);
+  const int lane = threadIdx.x & 31, row = my_row();
   wait_for_previous();
   let_next_start();
   if (row >= to.total()) return;
@@ -205,7 +190,7 @@ cudaError_t global_half(cudaStream_t stream, const GlobalHalfArgs& a) {
 
 cudaError_t match(cudaStream_t stream, const MatchArgs& a) {
   if (a.rows.row_capacity == 0) return cudaSuccess;
-  return launch<match_rows>(stream, {blocks_for(a.rows.row_capacity, kWarps), kWarps * 32},
+  return launch<match_rows>(stream, warp_per_row(a.rows),
                             a.unit.as<const float>(), a.unit.strides[0], static_cast<int>(a.unit.extents[1]),
                             a.role.as<const uint8_t>(), rows_of(a.rows), a.best.as<int32_t>(),
                             a.similarity.as<float>());
@@ -216,7 +201,7 @@ cudaError_t merge(cudaStream_t stream, const MergeArgs& a) {
   return by_type(a.x.dtype, [&](auto t) {
     using T = decltype(t);
     return launch<merge_rows<T>>(
-        stream, {blocks_for(a.to.row_capacity, kWarps), kWarps * 32}, a.x.as<const T>(), a.x.strides[0],
+        stream, warp_per_row(a.to), a.x.as<const T>(), a.x.strides[0],
         a.size.as<const float>(), a.into.as<const int32_t>(), a.similarity.as<const float>(),
         a.kept.as<const int32_t>(), rows_of(a.from), rows_of(a.to), a.rule == MergeRule::size_weighted,
         a.out.as<T>(), a.out.strides[0], a.out_size.as<float>(), static_cast<int>(a.x.extents[1]));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What ops on single rows share: a warp per row wherever a row has more than a few values; rows past the live
-// count are not touched.
+// What ops on rows share: a warp per row wherever a row has more than a few values; rows past the live count
+// are not touched.
 #pragma once
 
 #include "hedgerow/kernels/cuda/device.cuh"
