@@ -95,7 +95,6 @@ struct Turning {
 };
 
 cudaError_t queue_small(cudaStream_t stream, const LinearArgs& a, const LinearPlan& plan) {
-  if (a.moments) return cudaErrorNotSupported;
   const bool f16 = a.w->dtype == Dtype::f16;
   if (a.norm_gamma || a.divided)
     return f16 ? linear_small_norm_f16(stream, a, plan) : linear_small_norm_bf16(stream, a, plan);
@@ -223,11 +222,13 @@ cudaError_t linear(cudaStream_t stream, const LinearArgs& a, LinearPlan plan) {
     plan = a.moments || measured ? best_turns(kTurnCosts, a.rows.expected_rows(), p.n, up(p.k, 64), p.residual != nullptr)
                                  : linear_plan(a.rows.expected_rows(), p.n, p.k, p.residual != nullptr, alike);
   }
-  if (plan.tile == LinearTile::small) {
+  if (plan.tile == LinearTile::small && !a.moments) {
     const cudaError_t e = queue_small(stream, a, plan);
     if (e != cudaErrorNotSupported) return e;
     plan = {LinearTile::mma};
   }
+  const bool turns = plan.tile == LinearTile::pingpong_192 || plan.tile == LinearTile::pingpong_128;
+  if ((a.moments || measured) && !turns) return cudaErrorNotSupported;
   return a.w->dtype == Dtype::f16 ? linear_f16(stream, a, p, plan) : linear_bf16(stream, a, p, plan);
 }
 

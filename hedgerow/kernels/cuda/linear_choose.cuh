@@ -15,7 +15,6 @@ namespace hedgerow::cuda {
 
 template <class T, int ACTIVATION>
 cudaError_t queue_plain(cudaStream_t stream, const LinearArgs& a, const LinearParams& p) {
-  if (p.moments || p.x_moments) return cudaErrorNotSupported;
   const dim3 grid((p.n + 63) / 64, (a.rows.row_capacity + 63) / 64);
   return launch<linear_plain<T, ACTIVATION>>(stream, {grid, 256}, a.x.as<const T>(), a.x.strides[0],
                                              a.w->data.as<const T>(), p);
@@ -23,7 +22,6 @@ cudaError_t queue_plain(cudaStream_t stream, const LinearArgs& a, const LinearPa
 
 template <class T, int ACTIVATION>
 cudaError_t queue_mma(cudaStream_t stream, const LinearArgs& a, const LinearParams& p) {
-  if (p.moments || p.x_moments) return cudaErrorNotSupported;
   const dim3 grid((p.n + 127) / 128, (a.rows.row_capacity + 127) / 128);
   return launch<linear_mma<T, ACTIVATION>, kMmaShared>(stream, {grid, 256, kMmaShared}, a.x.as<const T>(),
                                                        a.x.strides[0], a.w->data.as<const T>(), p);
@@ -32,7 +30,6 @@ cudaError_t queue_mma(cudaStream_t stream, const LinearArgs& a, const LinearPara
 template <class T, int ACTIVATION, int GROUPS, int N, int STAGES>
 cudaError_t queue_tiles(cudaStream_t stream, const LinearArgs& a, const LinearParams& p, int ranks) {
   using Tile = LinearShape<GROUPS, N, STAGES>;
-  if (p.moments || p.x_moments) return cudaErrorNotSupported;
   CUtensorMap x_map, w_map;
   if (!matrix_map(x_map, a.x.dtype, a.x.data, a.rows.row_capacity, p.k, a.x.strides[0], Tile::kRows) ||
       !matrix_map(w_map, a.w->dtype, a.w->data.as(), p.n, p.k, p.k, N)) {
@@ -51,7 +48,6 @@ cudaError_t queue_tiles(cudaStream_t stream, const LinearArgs& a, const LinearPa
 template <class T, int ACTIVATION, int N, int STAGES>
 cudaError_t queue_staged(cudaStream_t stream, const LinearArgs& a, const LinearParams& p) {
   using Tile = StagedShape<N, STAGES>;
-  if (p.moments || p.x_moments) return cudaErrorNotSupported;
   CUtensorMap x_map, w_map, residual_map;
   const bool alike = a.out.dtype == a.x.dtype && (!a.residual || a.residual.dtype == a.x.dtype);
   if (!alike ||
@@ -73,6 +69,7 @@ cudaError_t queue_staged(cudaStream_t stream, const LinearArgs& a, const LinearP
 // What the copy engine can't take.
 template <class T, int ACTIVATION>
 cudaError_t queue_unmapped(cudaStream_t stream, const LinearArgs& a, const LinearParams& p) {
+  if (p.moments || p.x_moments) return cudaErrorNotSupported;
   if constexpr (sizeof(T) == 1)
     return cudaErrorInvalidValue;
   else

@@ -5,7 +5,7 @@
 #pragma once
 
 #include "hedgerow/kernels/cuda/hopper.cuh"
-#include "hedgerow/kernels/cuda/linear.cuh"
+#include "hedgerow/kernels/cuda/linear_moments.cuh"
 
 namespace hedgerow::cuda {
 
