@@ -74,7 +74,6 @@ class VitQueue {
   void attend_for_readout(int block);
   void feed_forward(int block, const Tensor& x, const Ragged& rows, int slot);
   void read_out(bool special_only);
-  bool is_folded(const NormWeights& w) const;
   void norm(const NormWeights& w, const Tensor& x, const Tensor& out, const Ragged& rows, const Tensor& index = {},
             float eps = 0);
   // out = act(norm(x) w^T + bias), in one launch where the backend says that it pays; `normed` holds the rows in between.
@@ -127,7 +126,7 @@ class VitQueue {
   // Rows for a product with `w`: of its dtype, in `unit` where that is e4m3.
   Tensor rows_for(const PackedLinear& w, float unit, const Buffer& b, int rows) const;
   // Their units where it is int8.
-  Tensor units_for(const PackedLinear& w, int rows) const;
+  Tensor units_for(Dtype dtype, int rows) const;
   Tensor stream(const Buffer& b) const { return matrix_view(b.as(), weights_->stream, capacity_, config().dim); }
   Tensor x() const { return stream(sets_[now_.set].x); }
   Tensor moments() const { return matrix_view(moments_.as(), Dtype::f32, capacity_, config().dim / 64 * 2); }

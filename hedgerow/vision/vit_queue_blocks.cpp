@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // The model of vit.cpp as ops on rows whose number nobody asks for.
-#include <algorithm>
 #include <cmath>
 
 #include "hedgerow/vision/vit_queue.h"
@@ -16,8 +15,8 @@ Tensor VitQueue::rows_for(const PackedLinear& w, float unit, const Buffer& b, in
   return matrix_view(b.as(), w.dtype == Dtype::i8 ? w.dtype : dtype(), rows, w.k);
 }
 
-Tensor VitQueue::units_for(const PackedLinear& w, int rows) const {
-  return w.dtype == Dtype::i8 ? vector_view(row_units_.as(), Dtype::f32, rows) : Tensor{};
+Tensor VitQueue::units_for(Dtype dtype, int rows) const {
+  return dtype == Dtype::i8 ? vector_view(row_units_.as(), Dtype::f32, rows) : Tensor{};
 }
 
 Ragged VitQueue::leading() const {
@@ -36,29 +35,22 @@ void VitQueue::add(Term t) {
 void VitQueue::count(int slot, double per_row) { add({Term::per_row, slot, 0, per_row}); }
 void VitQueue::count_pairs(int q_slot, int kv_slot, double factor) { add({Term::per_pair, q_slot, kv_slot, factor}); }
 
-// Only the division by the deviation is left of it: gamma, beta and the mean are in the weights after it.
-bool VitQueue::is_folded(const NormWeights& w) const {
-  return weights_->folded && std::any_of(weights_->blocks.begin(), weights_->blocks.end(), [&](const VitBlockWeights& b) {
-           return &w == &b.norm1 || &w == &b.norm2;
-         });
-}
-
 void VitQueue::norm(const NormWeights& w, const Tensor& x, const Tensor& out, const Ragged& rows, const Tensor& index,
                     float eps) {
-  const bool folded = is_folded(w);
   layer_norm(on_, {.x = x,
                    .index = index,
-                   .gamma = folded ? Tensor{} : vector_of(w.gamma),
-                   .beta = folded ? Tensor{} : vector_of(w.beta),
+                   .gamma = w.folded ? Tensor{} : vector_of(w.gamma),
+                   .beta = w.folded ? Tensor{} : vector_of(w.beta),
                    .eps = eps > 0 ? eps : config().norm_eps,
                    .out = out,
+                   .out_units = units_for(out.dtype, rows.row_capacity),
                    .rows = rows});
 }
 
 void VitQueue::norm_linear(const NormWeights& n, const Tensor& x, const PackedLinear& w, const Tensor& normed,
                            const Tensor& out, const Ragged& rows, Activation act, const Tensor& index) {
   const auto fuses = on_.backend().fuses_norm;
-  const bool folded = is_folded(n) && !index;
+  const bool folded = n.folded && !index;
   NormFusion how = NormFusion::none;
   const bool measured = folded && now_.measured && x.data == this->x().data;
   if (fuses && !on_.batch_invariant() && bytes_of(w.dtype) == 2)
@@ -76,18 +68,11 @@ void VitQueue::norm_linear(const NormWeights& n, const Tensor& x, const PackedLi
     if (how == NormFusion::whole) fused.norm_gamma = vector_of(n.gamma), fused.norm_beta = vector_of(n.beta);
     return linear(on_, fused);
   }
-  layer_norm(on_, {.x = x,
-                   .index = index,
-                   .gamma = is_folded(n) ? Tensor{} : vector_of(n.gamma),
-                   .beta = is_folded(n) ? Tensor{} : vector_of(n.beta),
-                   .eps = config().norm_eps,
-                   .out = normed,
-                   .out_units = units_for(w, rows.row_capacity),
-                   .rows = rows});
+  norm(n, x, normed, rows, index);
   linear(on_, {.x = normed,
                .w = &w,
                .act = act,
-               .x_units = units_for(w, rows.row_capacity),
+               .x_units = units_for(w.dtype, rows.row_capacity),
                .out = out,
                .rows = rows});
 }

@@ -130,6 +130,7 @@ std::shared_ptr<const VitWeights> pack_vit(const VitParameters& p, const Backend
       const std::vector<float> ones(static_cast<size_t>(c.dim), 1.0f), zeros(static_cast<size_t>(c.dim), 0.0f);
       block.norm1 = norm_on(backend, ones, zeros);
       block.norm2 = norm_on(backend, ones, zeros);
+      block.norm1.folded = block.norm2.folded = true;
     } else {
       qkv = {b.qkv_weight, b.qkv_bias}, fc1 = {b.fc1_weight, b.fc1_bias};
       block.norm1 = norm_on(backend, b.norm1_weight, b.norm1_bias);

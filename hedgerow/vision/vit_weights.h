@@ -13,7 +13,8 @@ namespace hedgerow {
 
 // Vectors lie where the backend computes.
 struct NormWeights {
-  Buffer gamma, beta;  // f32 [dim]
+  Buffer gamma, beta;   // f32 [dim]
+  bool folded = false;  // into the product after it (fold_norm): gamma and beta are ones and zeros
 };
 NormWeights norm_on(const Backend& on, const std::vector<float>& gamma, const std::vector<float>& beta);
 inline Tensor vector_of(const Buffer& b) {
@@ -29,7 +30,7 @@ FoldedNorm fold_norm(const std::vector<float>& w, const std::vector<float>& bias
                      const std::vector<float>& beta);
 
 struct VitBlockWeights {
-  NormWeights norm1, norm2;  // folded: of ones and zeros
+  NormWeights norm1, norm2;
   PackedLinear qkv;    // [3 dim, dim]; every block but the last
   PackedLinear q, kv;  // [dim, dim], [2 dim, dim]; last block only: its queries are the read-out rows alone
   PackedLinear proj;   // [dim, dim]
