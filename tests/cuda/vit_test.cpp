@@ -42,6 +42,30 @@ struct Pictures {
   }
 };
 
+// Random pictures of 224 x 224.
+struct Noise {
+  std::vector<float> pixels;
+  std::vector<VitImage> images;
+
+  Noise(int count, uint64_t stream) {
+    constexpr size_t kValues = 3 * 224 * 224;
+    const Rng rng{8, stream};
+    pixels.resize(static_cast<size_t>(count) * kValues);
+    for (size_t i = 0; i < pixels.size(); ++i) pixels[i] = static_cast<float>(rng.normal(i));
+    for (size_t i = 0; i < static_cast<size_t>(count); ++i) images.push_back({pixels.data() + i * kValues, 224, 224, 1});
+  }
+};
+
+// The largest difference of two lists; infinite where one holds a NaN.
+double furthest(const float* a, const float* b, size_t count) {
+  double worst = 0;
+  for (size_t i = 0; i < count; ++i) {
+    const double d = std::fabs(static_cast<double>(a[i]) - b[i]);
+    worst = std::isnan(d) ? kInfinity : std::max(worst, d);
+  }
+  return worst;
+}
+
 struct Results {
   std::vector<float> logits;
   std::vector<std::vector<int32_t>> kept;
@@ -75,10 +99,7 @@ void against_cpu(PruneMethod method, KeepRule rule, Layout layout, Dtype dtype, 
       if (want.kept[i] != got.kept[i]) continue;
       ++alike;
       tally.check(std::fabs(want.macs[i] - got.macs[i]) <= 1e-9 * want.macs[i], name + ": multiply-adds");
-      for (size_t k = i * classes; k < (i + 1) * classes; ++k) {
-        const double d = std::fabs(static_cast<double>(want.logits[k]) - got.logits[k]);
-        worst = std::isnan(d) ? kInfinity : std::max(worst, d);
-      }
+      worst = std::max(worst, furthest(&want.logits[i * classes], &got.logits[i * classes], classes));
     }
   }
   // Data-dependent cuts sit on near ties more often than counts do, and ATS cuts nine times in a row.
@@ -95,10 +116,8 @@ void few_rows(const char* shape, Dtype dtype) {
   const VitParameters parameters = random_vit(shape);
   VitState cpu(pack_vit(parameters, find_backend(), Dtype::f32), {.max_batch = 1}, 4);
   VitState gpu(pack_vit(parameters, backend(), dtype), {.max_batch = 1}, 1);
-  std::vector<float> pixels(3 * 224 * 224);
-  const Rng rng{8, 8};
-  for (size_t i = 0; i < pixels.size(); ++i) pixels[i] = static_cast<float>(rng.normal(i));
-  const VitImage image{pixels.data(), 224, 224, 1};
+  const Noise noise(1, 8);
+  const VitImage& image = noise.images[0];
   for (const PruneMethod method : {PruneMethod::none, PruneMethod::paper_l2}) {
     VitRun how;
     how.prune.method = method;
@@ -106,11 +125,7 @@ void few_rows(const char* shape, Dtype dtype) {
     const VitResult& want = forward(cpu, &image, 1, how);
     const std::vector<float> logits(want.logits, want.logits + want.classes);
     const VitResult& got = forward(gpu, &image, 1, how);
-    double worst = 0;
-    for (size_t k = 0; k < logits.size(); ++k) {
-      const double d = std::fabs(static_cast<double>(logits[k]) - got.logits[k]);
-      worst = std::isnan(d) ? kInfinity : std::max(worst, d);
-    }
+    const double worst = furthest(logits.data(), got.logits, logits.size());
     tally.check(worst <= (dtype == Dtype::f16 ? 0.05 : 0.4), std::string("vit few rows ") + shape + " " +
                                                                  name_of(method) + " " + name_of(dtype) + ": off by " +
                                                                  std::to_string(worst));
@@ -122,12 +137,8 @@ void many_rows() {
   constexpr int kMany = 64;
   VitState state(pack_vit(random_vit("deit-base,layers=3"), backend(), Dtype::f16), {.max_batch = kMany}, 1);
   tally.check(gives_moments(kMany * 197, 768, 768) == takes_eight_bits(), "vit many rows: moments, on Hopper");
-  const size_t values = 3 * 224 * 224;
-  std::vector<float> pixels(kMany * values);
-  const Rng rng{8, 10};
-  for (size_t i = 0; i < pixels.size(); ++i) pixels[i] = static_cast<float>(rng.normal(i));
-  std::vector<VitImage> images;
-  for (size_t i = 0; i < kMany; ++i) images.push_back({pixels.data() + i * values, 224, 224, i + 1});
+  const Noise noise(kMany, 10);
+  const std::vector<VitImage>& images = noise.images;
   for (const bool whole : {false, true}) {
     for (const PruneMethod method : {PruneMethod::none, PruneMethod::paper_l2}) {
       VitRun how;
@@ -137,10 +148,8 @@ void many_rows() {
       double worst = 0;
       for (const size_t i : {0, 31, 63}) {
         const VitResult& one = forward(state, &images[i], 1, how);
-        for (size_t k = 0; k < static_cast<size_t>(one.classes); ++k) {
-          const double d = std::fabs(static_cast<double>(logits[i * static_cast<size_t>(one.classes) + k]) - one.logits[k]);
-          worst = std::isnan(d) ? kInfinity : std::max(worst, d);
-        }
+        const size_t classes = static_cast<size_t>(one.classes);
+        worst = std::max(worst, furthest(&logits[i * classes], one.logits, classes));
       }
       tally.check(worst <= 0.1, std::string("vit many rows ") + name_of(method) + ": off by " + std::to_string(worst));
     }
@@ -154,11 +163,8 @@ void eight_bits(const char* shape, int batch, Dtype dtype, double bound) {
   const VitLimits limits{.max_batch = batch};
   VitState cpu(pack_vit(parameters, find_backend(), Dtype::f32), limits, 4);
   VitState gpu(pack_vit(parameters, backend(), dtype), limits, 1);
-  std::vector<float> pixels(static_cast<size_t>(batch) * 3 * 224 * 224);
-  const Rng rng{8, 9};
-  for (size_t i = 0; i < pixels.size(); ++i) pixels[i] = static_cast<float>(rng.normal(i));
-  std::vector<VitImage> images;
-  for (int i = 0; i < batch; ++i) images.push_back({pixels.data() + static_cast<size_t>(i) * 3 * 224 * 224, 224, 224, 1});
+  const Noise noise(batch, 9);
+  const std::vector<VitImage>& images = noise.images;
   for (const bool whole : {false, true}) {
     VitRun how;
     how.whole_last_block = whole;
