@@ -123,8 +123,16 @@ struct Table {
   }
 
   static void linear(Context& on, const LinearArgs& a) noexcept {
+    constexpr int kRemembered = 64;  // workers
+    int row_begin[kRemembered];      // of each one's last part
+    std::fill_n(row_begin, std::min(on.threads(), kRemembered), -1);
     on.pool().run(linear_tasks(a, level(), on.threads()), [&](int task, int worker) {
-      level().linear(a, linear_tile(a, level(), on.threads(), task), on.scratch(worker));
+      LinearTile part = linear_tile(a, level(), on.threads(), task);
+      if (worker < kRemembered) {
+        part.copied = part.row_begin == row_begin[worker];  // parts either share their rows or have none in common
+        row_begin[worker] = part.row_begin;
+      }
+      level().linear(a, part, on.scratch(worker));
     });
   }
 

@@ -13,9 +13,11 @@
 
 namespace hedgerow::cpu {
 
-// A part of a linear op: rows [row_begin, row_end) x panels [panel_begin, panel_end).
+// A part of a linear op: rows [row_begin, row_end) x panels [panel_begin, panel_end). copied: the part that this scratch was used for
+// before was of the same op and rows, so that their copy still lies there.
 struct LinearTile {
   int row_begin, row_end, panel_begin, panel_end;
+  bool copied = false;
 };
 
 // One level's kernels. [begin, end) are output rows; columns [column_begin, column_end) are a part of the last axis.

@@ -226,7 +226,7 @@ void run(const LinearArgs& args, LinearTile part, Scratch& s) {
             copy_rows<Format>(s.copy, x + u * kPer, stride, height, values);
             t.a = s.copy;
           } else {
-            if (first && u == 0) {
+            if (first && u == 0 && !(part.copied && groups == 1)) {
               copy_rows<Format>(copy, x, stride, height, k);
               if (row + height < part.row_end) t.next_x = reinterpret_cast<const char*>(x + height * stride);
             }
