@@ -31,17 +31,17 @@ struct Product {
 
 const char* name_of(LinearTile tile) {
   constexpr const char* kNames[] = {"",    "plain",     "s64x64", "s128x64", "s128x128",
-                                    "mma", "staged192", "pp192",  "pp128", "small"};
+                                    "mma", "staged", "pp192",  "pp128", "small"};
   return kNames[static_cast<int>(tile)];
 }
 std::string name_of(const LinearPlan& plan) {
   constexpr const char* kShares[] = {"", "w", "x"};
-  return std::string(name_of(plan.tile)) + kShares[static_cast<int>(plan.share)] + "/" +
-         std::to_string(plan.split);
+  const std::string size = plan.cols ? std::to_string(64 * plan.groups) + "x" + std::to_string(plan.cols) : "";
+  return std::string(name_of(plan.tile)) + size + kShares[static_cast<int>(plan.share)] + "/" + std::to_string(plan.split);
 }
 
 // Shapes that may win somewhere.
-std::vector<LinearPlan> plans_for(int rows, int k, bool steady, Dtype dtype) {
+std::vector<LinearPlan> plans_for(int rows, int k, bool steady, Dtype dtype, Activation act, bool residual) {
   std::vector<LinearPlan> plans;
   const bool turns_only = dtype == Dtype::e4m3;
   for (LinearTile tile : {LinearTile::split_64x64, LinearTile::split_128x64, LinearTile::split_128x128}) {
@@ -49,8 +49,11 @@ std::vector<LinearPlan> plans_for(int rows, int k, bool steady, Dtype dtype) {
       if (rows <= 4000 && !steady && !turns_only && k / 64 >= split) plans.push_back({tile, split});
     }
   }
+  for (const StagedTile& t : kStagedTiles) {
+    if (steady || turns_only || (act != Activation::none && !t.gelu) || (residual && t.cols > 192)) continue;
+    plans.push_back({.tile = LinearTile::staged, .groups = t.groups, .cols = t.cols});
+  }
   if (rows < 190 && !turns_only) return plans;
-  if (!steady && !turns_only) plans.push_back({LinearTile::staged_192});
   for (LinearTile tile : {LinearTile::pingpong_192, LinearTile::pingpong_128}) {
     for (Share share : {Share::none, Share::weights, Share::rows}) plans.push_back({.tile = tile, .share = share});
   }
@@ -105,6 +108,8 @@ int main(int argc, char** argv) {
         a.rows = {offsets.as<const int32_t>(), 1, rows, rows};
         if (point) {
           const LinearPlan plan{.tile = static_cast<LinearTile>(std::atoi(argv[5])),
+                                .groups = 2,
+                                .cols = 192,
                                 .share = static_cast<Share>(std::atoi(argv[6]))};
           check(linear(stream, a, plan), "linear");
           check(cudaStreamSynchronize(stream), "linear");
@@ -138,7 +143,7 @@ int main(int argc, char** argv) {
               [&](cudaStream_t s) { return vendor.queue(s, x.as(), w.data.as(), residual.as(), out.as()); });
         };
         const LinearPlan chosen = dtype == Dtype::e4m3 ? linear_plan_eight_bits(rows, product.n, product.k, product.residual)
-                                                       : linear_plan(rows, product.n, product.k, product.residual);
+                                                       : linear_plan(rows, product.n, product.k, product.residual, true, product.act);
         const double us = ours({}), vendor_us = vendors(product.act != Activation::none, product.residual);
         double best = us;
         std::printf(
@@ -147,7 +152,7 @@ int main(int argc, char** argv) {
             dim, rows, product.name, us, work / us * 1e-6, name_of(chosen).c_str(), vendor_us,
             vendors(false, false));
         if (all) {
-          for (const LinearPlan& plan : plans_for(rows, product.k, steady, dtype)) {
+          for (const LinearPlan& plan : plans_for(rows, product.k, steady, dtype, product.act, product.residual)) {
             const double t = ours(plan);
             best = std::min(best, t);
             std::printf(",\"%s\":%.2f", name_of(plan).c_str(), t);

@@ -17,8 +17,8 @@ struct Case {
   bool divided = false, moments = false;
 };
 
-constexpr const char* kTiles[] = {"automatic", "plain",      "split 64x64",   "split 128x64", "split 128x128",
-                                  "mma",       "staged 192", "ping-pong 192", "ping-pong 128"};
+constexpr const char* kTiles[] = {"automatic", "plain",  "split 64x64",   "split 128x64", "split 128x128",
+                                  "mma",       "staged", "ping-pong 192", "ping-pong 128"};
 constexpr const char* kShares[] = {"", " weights shared", " rows shared"};
 
 // Where the first wrong value lies, for whoever must find out why.
@@ -58,7 +58,8 @@ void run(const Case& c, const std::string& title) {
     std::vector<double> values;
     for (size_t i = 0; i < static_cast<size_t>(c.rows) * c.k; ++i) values.push_back(x.get(i));
     const std::vector<double> m = moments_of(values, c.k);
-    for (size_t i = 0; i < x_moments.count; ++i) x_moments.set(i, i < m.size() ? static_cast<float>(m[i]) : kNan);
+    for (size_t i = 0; i < x_moments.count; ++i)
+      x_moments.set(i, i < m.size() ? static_cast<float>(m[i]) : kNan);
     x_moments.push();
   }
   for (size_t i = static_cast<size_t>(c.rows) * c.k; i < x.count; ++i) x.set(i, kNan);
@@ -87,9 +88,11 @@ void run(const Case& c, const std::string& title) {
   const std::vector<double> want = reference::linear(args(false), w.data(), bias.data(), c.n, c.k);
   const size_t live = static_cast<size_t>(c.rows) * c.n;
   for (const LinearPlan& plan : c.plans) {
-    const std::string name = title + " " + kTiles[static_cast<int>(plan.tile)] +
-                             (plan.split > 1 ? " " + std::to_string(plan.split) : "") +
-                             kShares[static_cast<int>(plan.share)];
+    const std::string name =
+        title + " " + kTiles[static_cast<int>(plan.tile)] +
+        (plan.split > 1 ? " " + std::to_string(plan.split) : "") +
+        (plan.cols ? " " + std::to_string(64 * plan.groups) + "x" + std::to_string(plan.cols) : "") +
+        kShares[static_cast<int>(plan.share)];
     std::vector<unsigned char> before;
     for (int repeat = 0; repeat < 2; ++repeat) {
       for (size_t i = 0; i < out.count; ++i) out.set(i, kNan);
@@ -123,7 +126,8 @@ void run(const Case& c, const std::string& title) {
 void test_pingpong() {
   std::vector<LinearPlan> plans;
   for (LinearTile tile : {LinearTile::pingpong_192, LinearTile::pingpong_128}) {
-    for (Share share : {Share::none, Share::weights, Share::rows}) plans.push_back({.tile = tile, .share = share});
+    for (Share share : {Share::none, Share::weights, Share::rows})
+      plans.push_back({.tile = tile, .share = share});
   }
   for (Dtype dtype : {Dtype::f16, Dtype::bf16}) {
     const std::string kind = std::string("linear ") + name_of(dtype);
@@ -146,39 +150,80 @@ void test_pingpong() {
       "linear f16 many turns f32");
 }
 
-// What one product leaves of its rows, and what the next one makes of it, in and out of place. Tiles that can't say so.
+// Every staged tile: row counts around its edges, tails in n and k, a residual that is overwritten,
+// several turns a block, and what it can't take, which another tile does.
+void test_staged() {
+  for (const StagedTile& tile : kStagedTiles) {
+    const std::vector<LinearPlan> plans = {
+        {.tile = LinearTile::staged, .groups = tile.groups, .cols = tile.cols}};
+    const int high = 64 * tile.groups;
+    for (Dtype dtype : {Dtype::f16, Dtype::bf16}) {
+      const std::string kind = std::string("linear ") + name_of(dtype) + " rows ";
+      for (int rows : {0, 1, high - 1, high, high + 1}) {
+        const int n = rows % 2 ? 392 : 384, k = rows % 2 ? 584 : 64;
+        run({dtype, dtype, dtype, n, k, rows, 100, plans, Activation::none, true, true},
+            kind + std::to_string(rows) + " in place");
+        if (rows > high)
+          run({dtype, dtype, dtype, n, k, rows, 9, plans, Activation::none, false},
+              kind + std::to_string(rows));
+        if (rows > high)
+          run({dtype, dtype, dtype, n, k, rows, 9, plans, Activation::gelu_erf, false},
+              kind + std::to_string(rows) + " gelu");
+      }
+      run({dtype, dtype, dtype, 72, 1096, 100, 20, plans, Activation::gelu_tanh, true},
+          kind + "100 one column");
+      run({dtype, Dtype::f32, Dtype::f32, 384, 64, 50, 1, plans, Activation::none, false},
+          kind + "50 f32 out");
+      if (dtype == Dtype::bf16) continue;
+      run({dtype, dtype, dtype, 1000, 72, 3000, 900, plans, Activation::none, true, true},
+          kind + "3000 many turns");
+      run({dtype, dtype, dtype, 1000, 72, 3000, 400, plans, Activation::gelu_erf, false},
+          kind + "3000 many turns gelu");
+    }
+  }
+}
+
+// What one product leaves of its rows, and what the next one makes of it, in and out of place. Tiles that
+// can't say so.
 void test_moments() {
   std::vector<LinearPlan> plans = {{}};
   for (LinearTile tile : {LinearTile::pingpong_128, LinearTile::pingpong_192}) {
-    for (Share share : {Share::none, Share::weights, Share::rows}) plans.push_back({.tile = tile, .share = share});
+    for (Share share : {Share::none, Share::weights, Share::rows})
+      plans.push_back({.tile = tile, .share = share});
   }
   const Dtype f16 = Dtype::f16;
   for (int rows : {0, 1, 64, 127, 129, 700, 3000, 20000}) {
     const int n = rows == 700 ? 768 : rows % 2 ? 192 : 384, k = rows == 64 ? 584 : rows == 700 ? 1024 : 512;
     const std::string title = "linear f16 rows " + std::to_string(rows);
-    run({f16, f16, f16, n, k, rows, 77, plans, Activation::none, true, rows % 2 == 1, false, true}, title + " moments");
-    run({f16, f16, f16, n, k / 64 * 64, rows, 77, plans, Activation::gelu_erf, false, false, true}, title + " divided");
-    run({f16, f16, f16, n, k / 64 * 64, rows, 77, plans, Activation::none, true, false, true, true}, title + " both");
-    run({f16, Dtype::f32, f16, 1000, 192, rows, 5, plans, Activation::none, false, false, true}, title + " divided f32");
+    run({f16, f16, f16, n, k, rows, 77, plans, Activation::none, true, rows % 2 == 1, false, true},
+        title + " moments");
+    run({f16, f16, f16, n, k / 64 * 64, rows, 77, plans, Activation::gelu_erf, false, false, true},
+        title + " divided");
+    run({f16, f16, f16, n, k / 64 * 64, rows, 77, plans, Activation::none, true, false, true, true},
+        title + " both");
+    run({f16, Dtype::f32, f16, 1000, 192, rows, 5, plans, Activation::none, false, false, true},
+        title + " divided f32");
   }
   Twin x(f16, 5 * 192), moments(Dtype::f32, 5 * 6);
   Batch batch({5});
   const PackedLinear w = pack_linear(std::vector<float>(192 * 192).data(), nullptr, 192, 192, f16);
   LinearArgs args;
-  args.x = args.residual = args.out = matrix_view(x.at(true), f16, 5, 192), args.w = &w, args.rows = batch.view(true);
+  args.x = args.residual = args.out = matrix_view(x.at(true), f16, 5, 192), args.w = &w,
+  args.rows = batch.view(true);
   args.moments = matrix_view(moments.at(true), Dtype::f32, 5, 6);
-  for (LinearTile tile : {LinearTile::plain, LinearTile::mma, LinearTile::split_64x64, LinearTile::staged_192, LinearTile::small})
-    tally.check(linear(nullptr, args, {tile}) == cudaErrorNotSupported, "moments by another tile are refused");
+  for (LinearTile tile :
+       {LinearTile::plain, LinearTile::mma, LinearTile::split_64x64, LinearTile::staged, LinearTile::small})
+    tally.check(linear(nullptr, args, {tile}) == cudaErrorNotSupported,
+                "moments by another tile are refused");
 }
 
 }  // namespace
 
 void test_linear() {
   std::vector<LinearPlan> plans;
-  for (int tile = 0; tile < 7; ++tile) {
+  for (int tile = 0; tile < 6; ++tile) {
     for (int split : {1, 2, 4, 8}) {
-      if (split == 1 || (tile >= 2 && tile < 5))
-        plans.push_back({static_cast<LinearTile>(tile), split});
+      if (split == 1 || (tile >= 2 && tile < 5)) plans.push_back({static_cast<LinearTile>(tile), split});
     }
   }
   for (Dtype dtype : {Dtype::f16, Dtype::bf16}) {
@@ -204,6 +249,7 @@ void test_linear() {
   }
   run({Dtype::f32, Dtype::f32, Dtype::f32, 100, 75, 77, 9, {{}}, Activation::gelu_erf, true}, "linear f32");
   test_pingpong();
+  test_staged();
   test_moments();
 }
 

@@ -16,6 +16,8 @@ cudaError_t linear_f16(cudaStream_t, const LinearArgs&, const LinearParams&, Lin
 cudaError_t linear_bf16(cudaStream_t, const LinearArgs&, const LinearParams&, LinearPlan);
 cudaError_t linear_e4m3(cudaStream_t, const LinearArgs&, const LinearParams&, LinearPlan);
 cudaError_t linear_i8(cudaStream_t, const LinearArgs&, const LinearParams&, LinearPlan);
+cudaError_t linear_staged_f16(cudaStream_t, const LinearArgs&, const LinearParams&, LinearPlan);
+cudaError_t linear_staged_bf16(cudaStream_t, const LinearArgs&, const LinearParams&, LinearPlan);
 
 namespace {
 
@@ -42,7 +44,6 @@ struct TileCost {
   float start, wave, step, residual;
 };
 constexpr TileCost kCosts[] = {
-    {LinearTile::staged_192, 1, 128, 192, 1, -0.45f, 2.78f, 0.48f, 0.44f},
     {LinearTile::split_64x64, 1, 64, 64, 2, -0.76f, 2.97f, 0.32f, 1.26f},
     {LinearTile::split_64x64, 2, 64, 64, 2, -0.79f, 3.86f, 0.31f, 0.05f},
     {LinearTile::split_64x64, 4, 64, 64, 2, -0.86f, 3.81f, 0.37f, 0.0f},
@@ -60,19 +61,20 @@ constexpr TileCost kCosts[] = {
 struct TurnCost {
   LinearTile tile;
   int cols;
-  float start, turn, step, residual;
+  float start, turn, step, residual, gelu,
+      traffic;  // traffic: for every 10^6 outputs written or read as a residual
 };
 constexpr TurnCost kTurnCosts[] = {
-    {LinearTile::pingpong_192, 192, 1.78f, 2.46f, 0.45f, 0.31f},
-    {LinearTile::pingpong_128, 128, 2.04f, 1.22f, 0.40f, 0.0f},
+    {LinearTile::pingpong_192, 192, 3.07f, -0.048f, 0.401f, 0, 1.082f, 0.588f},
+    {LinearTile::pingpong_128, 128, 2.53f, -0.208f, 0.320f, 0, 0.710f, 0.529f},
 };
 constexpr TurnCost kEightBitCosts[] = {
-    {LinearTile::pingpong_192, 192, 1.8f, 0.6f, 0.55f, 0.3f},
-    {LinearTile::pingpong_128, 128, 2.0f, 0.3f, 0.455f, 0.0f},
+    {LinearTile::pingpong_192, 192, 1.8f, 0.6f, 0.55f, 0.3f, 0, 0},
+    {LinearTile::pingpong_128, 128, 2.0f, 0.3f, 0.455f, 0, 0, 0},
 };
 // From here on blocks share the rows they fetch. In short bursts it makes no difference; under lasting load,
 // where power sets the clock, it takes 6 % off.
-constexpr float kSharingPays = 30;
+constexpr float kSharingPays = 45;
 
 int64_t up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -81,12 +83,15 @@ struct Turning {
   int units, columns, high;
   float us;
 
-  Turning(const TurnCost& c, int rows, int n, int64_t steps, bool residual)
+  Turning(const TurnCost& c, int rows, int n, int64_t steps, bool residual, Activation act)
       : units(static_cast<int>(up(rows, 64))), columns(static_cast<int>(up(n, c.cols))) {
     const int teams = std::max(1, device().multiprocessors);
     high = high_tiles(units, columns, teams);
     const float turns = 0.1f * static_cast<float>(turns_end(units, high, columns, teams));
-    us = c.start + turns * (c.turn + c.step * static_cast<float>(steps)) + (residual ? c.residual : 0.0f);
+    us = c.start +
+         turns * (c.turn + c.step * static_cast<float>(steps) + (act == Activation::none ? 0.0f : c.gelu)) +
+         (residual ? c.residual : 0.0f) +
+         c.traffic * static_cast<float>(rows) * static_cast<float>(n) * (residual ? 2e-6f : 1e-6f);
   }
   LinearPlan plan(const TurnCost& c) const {
     const bool share = c.tile == LinearTile::pingpong_192 && columns % 2 == 0 && us > kSharingPays;
@@ -101,44 +106,47 @@ cudaError_t queue_small(cudaStream_t stream, const LinearArgs& a, const LinearPl
   return f16 ? linear_small_f16(stream, a, plan) : linear_small_bf16(stream, a, plan);
 }
 
-// The best plan for rows as they are, and what it may take.
-SmallGuess guess(int rows, int n, int k, bool residual, bool alike) {
+// The best plan for rows as they are, and what it may take. alike: of one dtype all through, so that staged
+// tiles serve, which are ahead of small ones and of those that a cluster may split.
+LinearGuess guess(int rows, int n, int k, bool residual, bool alike, Activation act) {
   // Of so many lines of 64 values.
   const auto crowding = [&](int64_t lines) {
     return rows <= kCrowdedRows ? kCrowding * 128e-6f * static_cast<float>(lines) : 0.0f;
   };
   const int64_t steps = up(k, 64), processors = std::max(1, device().multiprocessors);
-  LinearPlan best{LinearTile::split_128x128, 1};
-  float least = 0;
-  if (rows <= kMostSmall) {
-    const SmallGuess small = small_guess(rows, n, k, SmallRows::plain);
-    best = small.plan, least = small.us;
-  }
-  for (const TileCost& c : kCosts) {
-    if (c.split > 1 && steps < 2 * c.split) continue;
-    if (c.tile == LinearTile::staged_192 && !alike) continue;
-    const int64_t tiles = up(rows, c.rows) * up(n, c.cols);
-    const float waves = static_cast<float>(up(tiles * c.split, processors * c.resident));
-    const float us =
-        c.start + waves * (c.wave + c.step * static_cast<float>(steps) / static_cast<float>(c.split) +
-                           (residual ? c.residual : 0.0f)) +
-        crowding(tiles * steps * (c.rows + c.cols));
-    if (least == 0 || us < least) best = {c.tile, c.split}, least = us;
+  LinearGuess best;
+  const auto offer = [&](const LinearPlan& plan, float us) {
+    if (best.us == 0 || us < best.us) best = {plan, us};
+  };
+  if (alike) {
+    best = staged_guess(rows, n, k, residual, act);
+  } else {
+    if (rows <= kMostSmall) best = small_guess(rows, n, k, SmallRows::plain);
+    for (const TileCost& c : kCosts) {
+      if (c.split > 1 && steps < 2 * c.split) continue;
+      const int64_t tiles = up(rows, c.rows) * up(n, c.cols);
+      const float waves = static_cast<float>(up(tiles * c.split, processors * c.resident));
+      offer({c.tile, c.split},
+            c.start +
+                waves * (c.wave + c.step * static_cast<float>(steps) / static_cast<float>(c.split) +
+                         (residual ? c.residual : 0.0f)) +
+                crowding(tiles * steps * (c.rows + c.cols)));
+    }
   }
   for (const TurnCost& c : kTurnCosts) {
-    Turning t(c, rows, n, steps, residual);
-    t.us += crowding(t.columns * steps * (t.units * 64 + (t.units - t.high) * c.cols));
-    if (t.us < least) best = t.plan(c), least = t.us;
+    const Turning t(c, rows, n, steps, residual, act);
+    offer(t.plan(c), t.us + crowding(t.columns * steps * (t.units * 64 + (t.units - t.high) * c.cols)));
   }
-  return {best, least};
+  return best;
 }
 
 template <size_t N>
-LinearPlan best_turns(const TurnCost (&costs)[N], int rows, int n, int64_t steps, bool residual) {
+LinearPlan best_turns(const TurnCost (&costs)[N], int rows, int n, int64_t steps, bool residual,
+                      Activation act) {
   LinearPlan best;
   float least = 0;
   for (const TurnCost& c : costs) {
-    const Turning t(c, rows, n, steps, residual);
+    const Turning t(c, rows, n, steps, residual, act);
     if (least == 0 || t.us < least) best = t.plan(c), least = t.us;
   }
   return best;
@@ -149,19 +157,19 @@ LinearPlan best_turns(const TurnCost (&costs)[N], int rows, int n, int64_t steps
 bool takes_eight_bits() { return device().hopper(); }
 
 LinearPlan linear_plan_eight_bits(int rows, int n, int k, bool residual) {
-  return best_turns(kEightBitCosts, rows, n, up(k, 128), residual);
+  return best_turns(kEightBitCosts, rows, n, up(k, 128), residual, Activation::none);
 }
 
-LinearPlan linear_plan(int rows, int n, int k, bool residual, bool alike) {
-  return guess(rows, n, k, residual, alike).plan;
+LinearPlan linear_plan(int rows, int n, int k, bool residual, bool alike, Activation act) {
+  return guess(rows, n, k, residual, alike, act).plan;
 }
 
 NormFusion fuses_norm(int rows, int n, int k, bool folded, bool moments) {
   if (!device().hopper() || n % 8 != 0 || k % 8 != 0) return NormFusion::none;
   if (folded && moments && k % 64 == 0) return NormFusion::divided;
   if (rows > kMostSmall) return NormFusion::none;
-  constexpr float kNorm = 1.9f;  // us of a layer_norm of its own
-  const float apart = guess(rows, n, k, false, true).us + kNorm;
+  constexpr float kNorm = 2.7f;  // us that a layer_norm of its own adds to a pass
+  const float apart = guess(rows, n, k, false, true, Activation::none).us + kNorm;
   const bool fits = k == 192 || k == 384 || k == 768;
   const float whole = fits ? small_guess(rows, n, k, SmallRows::normed).us : apart;
   const float divided = folded ? small_guess(rows, n, k, SmallRows::divided).us : apart;
@@ -169,7 +177,8 @@ NormFusion fuses_norm(int rows, int n, int k, bool folded, bool moments) {
   return whole < apart ? NormFusion::whole : NormFusion::none;
 }
 
-// With fewer or narrower rows a layer_norm of its own costs nothing: while it runs, the product behind it starts.
+// With fewer or narrower rows a layer_norm of its own costs nothing: while it runs, the product behind it
+// starts.
 bool gives_moments(int rows, int n, int k) {
   return device().hopper() && rows >= 12000 && n >= 768 && n % 64 == 0 && k % 8 == 0;
 }
@@ -219,13 +228,21 @@ cudaError_t linear(cudaStream_t stream, const LinearArgs& a, LinearPlan plan) {
     plan.tile = LinearTile::mma;
   } else if (plan.tile == LinearTile::automatic) {
     const bool alike = a.out.dtype == a.x.dtype && (!a.residual || a.residual.dtype == a.x.dtype);
-    plan = a.moments || measured ? best_turns(kTurnCosts, a.rows.expected_rows(), p.n, up(p.k, 64), p.residual != nullptr)
-                                 : linear_plan(a.rows.expected_rows(), p.n, p.k, p.residual != nullptr, alike);
+    plan =
+        a.moments || measured
+            ? best_turns(kTurnCosts, a.rows.expected_rows(), p.n, up(p.k, 64), p.residual != nullptr, a.act)
+            : linear_plan(a.rows.expected_rows(), p.n, p.k, p.residual != nullptr, alike, a.act);
   }
   if (plan.tile == LinearTile::small && !a.moments) {
     const cudaError_t e = queue_small(stream, a, plan);
     if (e != cudaErrorNotSupported) return e;
     plan = {LinearTile::mma};
+  }
+  if (plan.tile == LinearTile::staged && !a.moments && !measured) {
+    const cudaError_t e = a.w->dtype == Dtype::f16 ? linear_staged_f16(stream, a, p, plan)
+                                                   : linear_staged_bf16(stream, a, p, plan);
+    if (e != cudaErrorNotSupported) return e;
+    plan = {LinearTile::split_128x128};
   }
   const bool turns = plan.tile == LinearTile::pingpong_192 || plan.tile == LinearTile::pingpong_128;
   if ((a.moments || measured) && !turns) return cudaErrorNotSupported;
@@ -266,7 +283,8 @@ PackedLinear pack_linear(const float* w, const float* bias, int n, int k, Dtype 
       const float unit = bf16_to_f32(units[i]);  // rounded down, the largest weights become 127 all the same
       for (int j = 0; j < k; ++j) {
         const float steps = std::nearbyint(row[j] / unit);
-        bytes[static_cast<size_t>(i) * k + j] = static_cast<int8_t>(std::clamp(std::isnan(steps) ? 0 : steps, -127.0f, 127.0f));
+        bytes[static_cast<size_t>(i) * k + j] =
+            static_cast<int8_t>(std::clamp(std::isnan(steps) ? 0 : steps, -127.0f, 127.0f));
       }
     }
     packed.units = device_buffer(padded * 2);

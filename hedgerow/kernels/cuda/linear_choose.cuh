@@ -7,7 +7,6 @@
 #include "hedgerow/kernels/cuda/linear_mma.cuh"
 #include "hedgerow/kernels/cuda/linear_pingpong.cuh"
 #include "hedgerow/kernels/cuda/linear_plain.cuh"
-#include "hedgerow/kernels/cuda/linear_staged.cuh"
 #include "hedgerow/kernels/cuda/linear_split.cuh"
 #include "hedgerow/kernels/cuda/ops.h"
 
@@ -43,27 +42,6 @@ cudaError_t queue_tiles(cudaStream_t stream, const LinearArgs& a, const LinearPa
   shape.grid = tiles * ranks;
   return launch<linear_split<T, ACTIVATION, GROUPS, N, STAGES>, Tile::kShared>(stream, shape, x_map, w_map,
                                                                                p);
-}
-
-template <class T, int ACTIVATION, int N, int STAGES>
-cudaError_t queue_staged(cudaStream_t stream, const LinearArgs& a, const LinearParams& p) {
-  using Tile = StagedShape<N, STAGES>;
-  CUtensorMap x_map, w_map, residual_map;
-  const bool alike = a.out.dtype == a.x.dtype && (!a.residual || a.residual.dtype == a.x.dtype);
-  if (!alike ||
-      !matrix_map(x_map, a.x.dtype, a.x.data, a.rows.row_capacity, p.k, a.x.strides[0], Tile::kRows) ||
-      !matrix_map(w_map, a.w->dtype, a.w->data.as(), p.n, p.k, p.k, N)) {
-    return queue_tiles<T, ACTIVATION, 2, 128, 5>(stream, a, p, 1);
-  }
-  residual_map = x_map;  // not read where there is no residual
-  if (a.residual && !matrix_map(residual_map, a.x.dtype, a.residual.data, a.rows.row_capacity, p.n,
-                                a.residual.strides[0], Tile::kRows)) {
-    return queue_tiles<T, ACTIVATION, 2, 128, 5>(stream, a, p, 1);
-  }
-  const int tiles = ((a.rows.row_capacity + Tile::kRows - 1) / Tile::kRows) * ((p.n + N - 1) / N);
-  const int blocks = tiles < device().multiprocessors ? tiles : device().multiprocessors;
-  return launch<linear_staged<T, ACTIVATION, N, STAGES>, Tile::kShared>(
-      stream, {blocks, Tile::kThreads, Tile::kShared}, x_map, w_map, residual_map, p);
 }
 
 // What the copy engine can't take.
@@ -118,8 +96,6 @@ cudaError_t queue_linear(cudaStream_t stream, const LinearArgs& a, const LinearP
       return queue_tiles<T, ACTIVATION, 2, 64, 6>(stream, a, p, plan.split);
     case LinearTile::split_128x128:
       return queue_tiles<T, ACTIVATION, 2, 128, 5>(stream, a, p, plan.split);
-    case LinearTile::staged_192:
-      return queue_staged<T, ACTIVATION, 192, 4>(stream, a, p);
     case LinearTile::pingpong_192:
       return queue_pingpong<T, ACTIVATION, 192, 4>(stream, a, p, plan.share);
     case LinearTile::pingpong_128:

@@ -16,7 +16,6 @@
 #include "hedgerow/kernels/cuda/hopper.cuh"
 #include "hedgerow/kernels/cuda/linear_outlet.cuh"
 #include "hedgerow/kernels/cuda/ops.h"
-#include "hedgerow/kernels/cuda/products_i8.cuh"
 
 namespace hedgerow::cuda {
 
@@ -73,7 +72,7 @@ __global__ void __launch_bounds__(PingPongShape<N, STAGES>::kThreads, 1)
   const uint32_t at_stage = shared_address(memory), at_outlet = at_stage + STAGES * Shape::kStage;
   const uint32_t at_full = at_outlet + 2 * Shape::kOutlet, at_empty = at_full + STAGES * 8,
                  at_turn = at_empty + STAGES * 8, at_units = at_turn + 16;
-  const int warp = threadIdx.x >> 5, lane = threadIdx.x & 31;
+  const int warp = warp_index(), lane = threadIdx.x & 31;
   const int ranks = share == Share::none ? 1 : 2, rank = share == Share::none ? 0 : cluster_rank();
   const int team = blockIdx.x / ranks, teams = gridDim.x / ranks;
   const int steps = (p.k + kStepK - 1) / kStepK;
@@ -96,7 +95,7 @@ __global__ void __launch_bounds__(PingPongShape<N, STAGES>::kThreads, 1)
 
   if (warp >= 8) {
     registers_down<24>();
-    if (warp == 8 && lane == 0) {
+    if (warp == 8 && elected()) {
       prefetch_map(&x_map), prefetch_map(&w_map);
       auto load_w = [&](int slot, int step, int col) {
         const uint32_t to = at_stage + slot * Shape::kStage + 2 * Shape::kXHalf, bar = at_full + slot * 8;
@@ -177,12 +176,6 @@ __global__ void __launch_bounds__(PingPongShape<N, STAGES>::kThreads, 1)
       if (lane == 1 && ranks > 1) barrier_arrive_there(peer_empty + done * 8);
     };
     int turn = 0;
-    auto product = [](Sum(&d)[N / 2], uint64_t x, uint64_t w) {
-      if constexpr (kWhole)
-        product_i8<N>(d, x, w, 1);
-      else
-        product_shared<T, N>(d, x, w, 1);
-    };
     auto products = [&](Sum(&sums)[2][N / 2], RowScale<MOMENTS>& scale, auto high) {
       if (turn > 0) barrier_wait(at_turn + group * 8, (turn - 1) >> 1 & 1);
       int before = 0;
@@ -194,9 +187,9 @@ __global__ void __launch_bounds__(PingPongShape<N, STAGES>::kThreads, 1)
         products_fence();
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
-          product(sums[0], x + i * 2, w + i * 2);
+          product_shared<T, N>(sums[0], x + i * 2, w + i * 2, 1);
           if constexpr (decltype(high)::value)
-            product(sums[1], x + (Shape::kXHalf >> 4) + i * 2, w + i * 2);
+            product_shared<T, N>(sums[1], x + (Shape::kXHalf >> 4) + i * 2, w + i * 2, 1);
         }
         products_commit();
         if (s == steps - 1 && lane == 0) barrier_arrive(at_turn + (group ^ 1) * 8);

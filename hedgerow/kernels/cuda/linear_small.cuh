@@ -12,7 +12,6 @@
 #pragma once
 
 #include "hedgerow/kernels/cuda/linear_small_shape.cuh"
-#include "hedgerow/kernels/cuda/products_rows.cuh"
 
 namespace hedgerow::cuda {
 
@@ -186,7 +185,7 @@ __global__ void __launch_bounds__(SmallShape<R, GROUPS, WARPS>::kThreads)
       const uint64_t x = tile_descriptor(at_x + (kFetched ? slot : s) * Shape::kXStage);
       products_fence();
 #pragma unroll
-      for (int i = 0; i < 4; ++i) product_rows<T, R>(sums, w + i * 2, x + i * 2, (s | i) != 0);
+      for (int i = 0; i < 4; ++i) product_shared<T, R>(sums, w + i * 2, x + i * 2, (s | i) != 0);
       products_commit();
       if (recycles && s > 0) {
         products_wait<1>();

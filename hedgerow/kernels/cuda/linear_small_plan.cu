@@ -70,12 +70,12 @@ int resident(const SmallCost& c, int steps, bool divided) {
 
 }  // namespace
 
-SmallGuess small_guess(int row_capacity, int n, int k, SmallRows how) {
+LinearGuess small_guess(int row_capacity, int n, int k, SmallRows how) {
   constexpr float kDividing = 0.5f;
   const bool normed = how == SmallRows::normed, divided = how == SmallRows::divided;
   const auto up = [](int a, int b) { return (a + b - 1) / b; };
   const int processors = std::max(1, device().multiprocessors);
-  SmallGuess best{{LinearTile::small, 1, 16}, 0};
+  LinearGuess best{{LinearTile::small, 1, 16}, 0};
   for (const SmallCost& c : kCosts) {
     const int all_steps = up(k, 64);
     if (c.normed != normed || (c.split > 1 && all_steps < 2 * c.split)) continue;

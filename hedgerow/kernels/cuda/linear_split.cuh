@@ -166,39 +166,39 @@ __global__ void __launch_bounds__(LinearShape<GROUPS, N, STAGES>::kThreads,
   float sums[N / 2];
   int rows = 0;
   if (warp >= GROUPS * 4) {
-    if (warp == GROUPS * 4 && lane == 0) {
+    if (warp == GROUPS * 4 && elected()) {
       prefetch_map(&x_map), prefetch_map(&w_map);
-      const int ahead = min(STAGES, steps);
-      auto load_w = [&](int slot, int step, int tile) {
-        tile_load_2d(at_stage + slot * Shape::kStage + Shape::kXBytes, &w_map, at_full + slot * 8,
-                     (step_begin + step) * kStepK, tile % columns * N);
+      const int ahead = min(STAGES, steps), k_begin = step_begin * kStepK;
+      auto load_x = [&](int slot, int k, int row) {
+        tile_load_2d(at_stage + slot * Shape::kStage, &x_map, at_full + slot * 8, k, row);
       };
-      auto load_x = [&](int slot, int step, int tile) {
-        tile_load_2d(at_stage + slot * Shape::kStage, &x_map, at_full + slot * 8,
-                     (step_begin + step) * kStepK, row_of(tile));
+      auto load_w = [&](int slot, int k, int col) {
+        tile_load_2d(at_stage + slot * Shape::kStage + Shape::kXBytes, &w_map, at_full + slot * 8, k, col);
       };
+      int row = row_of(first_tile), col = first_tile % columns * N;
       for (int s = 0; s < ahead; ++s) {
         barrier_expect(at_full + s * 8, Shape::kStage);
-        load_w(s, s, first_tile);
+        load_w(s, k_begin + s * kStepK, col);
       }
       wait_for_previous();
       // Before the row count is known: at worst these rows are not there, and nobody looks at them.
-      for (int s = 0; s < ahead; ++s) load_x(s, s, first_tile);
+      for (int s = 0; s < ahead; ++s) load_x(s, k_begin + s * kStepK, row);
       rows = *p.rows;
       const int tiles = tiles_in(rows);
-      int count = 0;
-      for (int tile = first_tile; tile < tiles; tile += tile_step) {
-        for (int s = 0; s < steps; ++s, ++count) {
-          if (count < ahead) continue;
-          const int slot = count % STAGES;
-          if (count >= STAGES) barrier_wait(at_empty + slot * 8, (count / STAGES - 1) & 1);
+      int s = ahead, slot = ahead % STAGES;
+      uint32_t phase = ahead == STAGES ? 0 : 1;  // of the slot's last products, which must be over
+      for (int tile = first_tile; tile < tiles; tile += tile_step, s = 0) {
+        if (tile != first_tile) row = row_of(tile), col = tile % columns * N;
+#pragma unroll 1
+        for (; s < steps; ++s) {
+          barrier_wait(at_empty + slot * 8, phase);
           barrier_expect(at_full + slot * 8, Shape::kStage);
-          load_x(slot, s, tile);
-          load_w(slot, s, tile);
+          load_x(slot, k_begin + s * kStepK, row), load_w(slot, k_begin + s * kStepK, col);
+          if (++slot == STAGES) slot = 0, phase ^= 1;
         }
       }
       if (first_tile >= tiles) {  // what was fetched must land before the memory is given up
-        for (int s = 0; s < ahead; ++s) barrier_wait(at_full + s * 8, 0);
+        for (int i = 0; i < ahead; ++i) barrier_wait(at_full + i * 8, 0);
       }
     }
     __syncwarp();

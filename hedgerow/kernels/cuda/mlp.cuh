@@ -76,12 +76,13 @@ __global__ void __launch_bounds__(MlpShape<DIM>::kThreads, 1)
 
   if (warp >= 8) {
     registers_down<24>();
-    if (warp == 8 && lane == 0) {
+    if (warp == 8 && elected()) {
       prefetch_map(&w1_map), prefetch_map(&w2_map);
-      auto load = [&](int n) {  // the n-th slot that this block fills
-        const int slot = n % Shape::kSlots, column = (begin + n / 2 % steps) * Shape::kStep;
+      int slot = 0, round = 0, step = 0;
+      bool second = false;
+      auto load = [&] {  // the next slot: weights of the first product, then of the second
         const uint32_t to = at_ring + slot * Shape::kSlot, bar = at_full + slot * 8;
-        const bool second = n & 1;
+        const int column = (begin + step) * Shape::kStep;
         const int boxes = second ? Shape::kBoxes2 : Shape::kBoxes1, bytes = Shape::kSlot / boxes;
         barrier_expect(bar, Shape::kSlot);
         for (int b = shared ? rank : 0; b < boxes; b += shared ? 2 : 1) {
@@ -93,15 +94,19 @@ __global__ void __launch_bounds__(MlpShape<DIM>::kThreads, 1)
           else
             tile_load_2d(to + b * bytes, map, bar, k, row);
         }
+        if (++slot == Shape::kSlots) slot = 0, ++round;
+        if (second && ++step == steps) step = 0;
+        second = !second;
       };
       const int ahead = min(Shape::kSlots, 2 * steps);
-      for (int n = 0; n < ahead; ++n) load(n);
+      for (int n = 0; n < ahead; ++n) load();
       wait_for_previous();
       const MlpTiles tiles = mlp_tiles(*p.rows, team_kind, teams);
       const int mine = team < tiles.count ? (tiles.count - team + teams - 1) / teams : 0;
+#pragma unroll 1
       for (int n = ahead; n < mine * 2 * steps; ++n) {
-        if (n >= Shape::kSlots) barrier_wait(at_empty + n % Shape::kSlots * 8, (n / Shape::kSlots - 1) & 1);
-        load(n);
+        if (round > 0) barrier_wait(at_empty + slot * 8, (round - 1) & 1);
+        load();
       }
       if (mine == 0) {  // what was fetched must land before the memory is given up
         for (int n = 0; n < ahead; ++n) barrier_wait(at_full + n * 8, 0);

@@ -3,7 +3,6 @@
 #pragma once
 
 #include "hedgerow/kernels/cuda/mlp_rows.cuh"
-#include "hedgerow/kernels/cuda/products_registers.cuh"
 
 namespace hedgerow::cuda {
 

@@ -27,9 +27,9 @@ cudaError_t attention(cudaStream_t stream, const AttentionArgs& args,
 constexpr AttentionKernel kInvariantAttention = AttentionKernel::two_groups;
 
 // How a product is cut up; `automatic` chooses by rows and shape. small: few rows, all of k in flight (linear_small.cuh);
-// split_*: a cluster of `split` blocks (1, 2, 4 or 8) shares a tile, each with its part of k; staged_192: 128 x 192 outputs
-// per block, the residual fetched ahead (all of one dtype); pingpong_N: two warpgroups take turns with tiles of 128 x N,
-// one finishes while the other multiplies; mma: without Hopper's instructions.
+// split_*: a cluster of `split` blocks (1, 2, 4 or 8) shares a tile, each with its part of k; staged: tiles of many sizes, the
+// residual fetched ahead (all of one dtype); pingpong_N: two warpgroups take turns with tiles
+// of 128 x N, one finishes while the other multiplies; mma: without Hopper's instructions.
 enum class LinearTile : uint8_t {
   automatic,
   plain,
@@ -37,7 +37,7 @@ enum class LinearTile : uint8_t {
   split_128x64,
   split_128x128,
   mma,
-  staged_192,
+  staged,
   pingpong_192,
   pingpong_128,
   small
@@ -48,8 +48,19 @@ struct LinearPlan {
   LinearTile tile = LinearTile::automatic;
   int split = 1;
   int rows = 0, groups = 1;  // of a small tile: rows (8, 16, 32, 64, 104 or 128) and groups of 64 outputs
+  int cols = 0;              // of a staged tile: `groups` times 64 rows by so many outputs, one of kStagedTiles
   Share share = Share::none;  // pingpong_N only
 };
+// Staged tiles there are; `gelu`: also with the erf form behind the product (the tanh form: 2 x 192 alone).
+struct StagedTile {
+  int groups, cols;
+  bool gelu = false;
+};
+inline constexpr StagedTile kStagedTiles[] = {{1, 48, true}, {1, 64, true}, {1, 80},       {1, 96, true},  {1, 128, true},
+                                              {1, 176, true}, {1, 192},      {2, 128},      {2, 160, true}, {2, 192, true},
+                                              {2, 208, true}, {2, 240},      {3, 192, true}};
+inline constexpr int kStagedTileCount = sizeof(kStagedTiles) / sizeof(StagedTile);
+
 // One that serves any number of rows: with it a row's bits do not depend on its batch.
 constexpr LinearPlan kInvariantLinear{.tile = LinearTile::pingpong_128};
 // The residual may be f32 or the dtype of x; so may `out`. A norm, a division or an index is fused for any shape.
@@ -57,7 +68,7 @@ cudaError_t linear(cudaStream_t stream, const LinearArgs& args, LinearPlan plan 
 NormFusion fuses_norm(int rows, int n, int k, bool folded, bool moments);
 bool gives_moments(int rows, int n, int k);
 // `alike`: x, the residual and out are of one dtype.
-LinearPlan linear_plan(int rows, int n, int k, bool residual, bool alike = true);
+LinearPlan linear_plan(int rows, int n, int k, bool residual, bool alike = true, Activation act = Activation::none);
 // Of 8-bit rows and weights: always tiles in turns.
 LinearPlan linear_plan_eight_bits(int rows, int n, int k, bool residual);
 bool takes_eight_bits();
