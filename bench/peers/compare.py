@@ -25,6 +25,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 median = statistics.median
+SETTLE = 0.4  # s before each contender: by then the threads of the one before have stopped spinning
 
 
 class Worker:
@@ -73,12 +74,14 @@ def one_round(program, cell, peers, a, levels):
     """name -> images/s, share of the multiply-add peak, our own figures."""
     speed, share, machine, peak = {}, {}, "", 0
     for w, name in peers:
+        time.sleep(SETTLE)
         answer = w.ask(time=name, window=a.window)
         if "s" in answer:
             speed[w.named(name)] = cell["batch"] / answer["s"]
     fastest = max((s for n, s in speed.items() if n.endswith("dense")), default=10)
     rounds = max(1, min(40, round(a.window * fastest / cell["batch"])))
     for level in levels:
+        time.sleep(SETTLE)
         try:
             figures, machine_now = ours(program, cell, a.methods, rounds, level)
         except subprocess.CalledProcessError:
