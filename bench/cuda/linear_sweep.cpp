@@ -50,7 +50,7 @@ std::vector<LinearPlan> plans_for(int rows, int k, bool steady, Dtype dtype, Act
     }
   }
   for (const StagedTile& t : kStagedTiles) {
-    if (steady || turns_only || (act != Activation::none && !t.gelu) || (residual && t.cols > 192)) continue;
+    if (steady || turns_only || !t.takes(act) || (residual && !t.takes_residual())) continue;
     plans.push_back({.tile = LinearTile::staged, .groups = t.groups, .cols = t.cols});
   }
   if (rows < 190 && !turns_only) return plans;

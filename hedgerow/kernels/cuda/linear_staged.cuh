@@ -3,12 +3,11 @@
 // tile ends sooner than where they take turns (linear_pingpong.cuh).
 //
 //  - Tiles come in many sizes (kStagedTiles): what decides is that the last wave is full.
-//  - The copy engine fetches the residual's tile while the products run, the bias is read at the tile's
-//  start, and results leave
-//    through the residual's place in shared memory. The residual must have the dtype of x, and so must `out`.
-//  - Tried and lost at every product from 99 to 6,304 rows: blocks of a cluster that fetch rows or weights
-//  for each other, or
-//    take a part of k each.
+//  - The copy engine fetches the residual's tile while the products run, the bias is read at the tile's start,
+//    and results leave through the residual's place in shared memory. The residual must have the dtype of x, and
+//    so must `out`.
+//  - Tried and lost at every product from 99 to 6,304 rows: blocks of a cluster that fetch rows or weights for
+//    each other, or take a part of k each.
 #pragma once
 
 #include "hedgerow/kernels/cuda/linear_split.cuh"
@@ -23,7 +22,7 @@ struct StagedShape {
                        kThreads = (GROUPS + 1) * 128;  // one warp of the last warpgroup feeds
   static constexpr int kXBytes = kRows * kStepK * 2, kWBytes = N * kStepK * 2, kStage = kXBytes + kWBytes;
   static constexpr int kPanel = kRows * 128, kPanels = (N + 63) / 64;  // 64 columns of the output tile
-  static constexpr bool kResidual = RESIDUAL && N <= 192 && GROUPS < 3;
+  static constexpr bool kResidual = RESIDUAL && StagedTile{GROUPS, N}.takes_residual();
   static constexpr int kTile = (kResidual ? kPanels : 1) * kPanel,
                        kBias = GROUPS * 2 * N * 4;  // per warpgroup and parity of the tile
   // Some leave room for a second block: the next product's may come while this one's end. For all others, and

@@ -46,10 +46,10 @@ cudaError_t linear_staged_any(cudaStream_t stream, const LinearArgs& a, const Li
     constexpr int kGroups = kTile.groups, kCols = kTile.cols;
     if (plan.groups != kGroups || plan.cols != kCols) return linear_staged_any<T, I + 1>(stream, a, p, plan);
     if (a.act == Activation::none) return queue_staged<T, 0, kGroups, kCols>(stream, a, p);
-    if constexpr (kTile.gelu) {
+    if constexpr (kTile.takes(Activation::gelu_erf)) {
       if (a.act == Activation::gelu_erf) return queue_staged<T, 1, kGroups, kCols>(stream, a, p);
     }
-    if constexpr (kGroups == 2 && kCols == 192) return queue_staged<T, 2, 2, 192>(stream, a, p);
+    if constexpr (kTile.takes(Activation::gelu_tanh)) return queue_staged<T, 2, kGroups, kCols>(stream, a, p);
   }
   return cudaErrorNotSupported;
 }

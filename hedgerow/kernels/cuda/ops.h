@@ -55,9 +55,14 @@ struct LinearPlan {
 struct StagedTile {
   int groups, cols;
   bool gelu = false;
+  // Whether the residual's tile fits a block's memory too.
+  constexpr bool takes_residual() const { return groups < 3 && cols <= 192; }
+  constexpr bool takes(Activation act) const {
+    return act == Activation::none || (groups == 2 && cols == 192) || (act == Activation::gelu_erf && gelu);
+  }
 };
-inline constexpr StagedTile kStagedTiles[] = {{1, 48, true}, {1, 64, true}, {1, 80},       {1, 96, true},  {1, 128, true},
-                                              {1, 176, true}, {1, 192},      {2, 128},      {2, 160, true}, {2, 192, true},
+inline constexpr StagedTile kStagedTiles[] = {{1, 48, true},  {1, 64, true}, {1, 80}, {1, 96, true},  {1, 128, true},
+                                              {1, 176, true}, {1, 192},      {2, 128}, {2, 160, true}, {2, 192, true},
                                               {2, 208, true}, {2, 240},      {3, 192, true}};
 inline constexpr int kStagedTileCount = sizeof(kStagedTiles) / sizeof(StagedTile);
 
