@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Ragged attention of every CPU level bit for bit against itself: alone and in a batch, masked and compacted, one query and many.
+// Ragged attention of every CPU level bit for bit against itself: alone and in a batch, masked and compacted,
+// one query and many.
 #include "tests/attention_problem.h"
 
 namespace hedgerow {

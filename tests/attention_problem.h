@@ -58,8 +58,8 @@ inline float rounded(double x, Dtype dtype) {
   return dtype == Dtype::bf16 ? bf16_to_f32(f32_to_bf16(f)) : f;
 }
 
-inline Problem make(Dtype dtype, int heads, int head_dim, std::vector<int> q_lengths, std::vector<int> kv_lengths,
-             uint64_t seed, double spread = 1) {
+inline Problem make(Dtype dtype, int heads, int head_dim, std::vector<int> q_lengths,
+                    std::vector<int> kv_lengths, uint64_t seed, double spread = 1) {
   Problem p;
   p.dtype = p.out_dtype = dtype;
   p.heads = heads;

@@ -162,8 +162,9 @@ TEST_F(Entry, LinearRefusesForeignWeightsAndWrongShapes) {
   EXPECT_NE(refusal([&] { mlp(on, both); }).find("mlp: w2: wanted 16-bit weights [4, 3]"), std::string::npos);
   const PackedLinear back = pack_linear(on, w.data(), nullptr, 4, 3, Dtype::bf16);
   both.w2 = &back;
-  EXPECT_NE(refusal([&] { mlp(on, both); }).find(std::string("mlp: w1: wanted a shape that ") + backend().name),
-            std::string::npos);
+  EXPECT_NE(
+      refusal([&] { mlp(on, both); }).find(std::string("mlp: w1: wanted a shape that ") + backend().name),
+      std::string::npos);
   EXPECT_NE(refusal([&] { pack_linear(on, w.data(), nullptr, 0, 4, Dtype::f32); }).find("0 x 4"),
             std::string::npos);
   EXPECT_NE(refusal([&] { pack_linear(on, w.data(), nullptr, 1 << 20, 1 << 20, Dtype::f32); }).find("2^31"),

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Units of e4m3 rows hold whatever a block can put out, and are not much larger than that.
-#include "hedgerow/vision/vit_eight_bits.h"
-
 #include <gtest/gtest.h>
 
 #include <cmath>
 
 #include "hedgerow/core/rng.h"
+#include "hedgerow/vision/vit_eight_bits.h"
 
 namespace hedgerow {
 namespace {

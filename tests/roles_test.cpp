@@ -18,7 +18,9 @@ struct Rows {
   explicit Rows(const std::vector<int>& lengths) {
     for (int n : lengths) offsets.push_back(offsets.back() + n), longest = std::max(longest, n);
   }
-  Ragged view() const { return {offsets.data(), static_cast<int>(offsets.size()) - 1, offsets.back(), longest}; }
+  Ragged view() const {
+    return {offsets.data(), static_cast<int>(offsets.size()) - 1, offsets.back(), longest};
+  }
   size_t count() const { return static_cast<size_t>(offsets.back()); }
 };
 
@@ -46,7 +48,8 @@ TEST(Roles, key_bias_is_the_logarithm_of_the_size_and_hides_the_dead) {
   std::vector<float> size(rows.count()), out(rows.count());
   std::vector<uint8_t> alive(rows.count());
   const Rng rng{1, 1};
-  for (size_t i = 0; i < size.size(); ++i) size[i] = static_cast<float>(1 + 9 * rng.uniform(i)), alive[i] = i % 3 != 1;
+  for (size_t i = 0; i < size.size(); ++i)
+    size[i] = static_cast<float>(1 + 9 * rng.uniform(i)), alive[i] = i % 3 != 1;
   for (int which = 1; which < 4; ++which) {
     const KeyBiasArgs args{.size = which & 1 ? column(size, Dtype::f32) : Tensor{},
                            .alive = which & 2 ? column(alive, Dtype::u8) : Tensor{},

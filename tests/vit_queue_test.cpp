@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A queued pass, which never asks for a length, gives the bits, the counts and the multiply-adds of the direct one: every
-// method, mixed sizes and budgets, packed and in a full grid. It is what runs on a GPU; here it runs on the CPU's tables.
+// A queued pass, which never asks for a length, gives the bits, the counts and the multiply-adds of the
+// direct one: every method, mixed sizes and budgets, packed and in a full grid. It is what runs on a GPU;
+// here it runs on the CPU's tables.
 #include "hedgerow/vision/vit_queue.h"
 
 #include <gtest/gtest.h>
@@ -28,7 +29,8 @@ struct Batch {
     for (int i = 0; i < pictures; ++i) {
       const int side = (i + static_cast<int>(seed)) % 3 == 2 ? 56 : 40;
       std::vector<float> p(3 * static_cast<size_t>(side) * static_cast<size_t>(side));
-      for (size_t k = 0; k < p.size(); ++k) p[k] = static_cast<float>(Rng{seed * 100 + static_cast<uint64_t>(i), 7}.normal(k));
+      for (size_t k = 0; k < p.size(); ++k)
+        p[k] = static_cast<float>(Rng{seed * 100 + static_cast<uint64_t>(i), 7}.normal(k));
       pixels.push_back(std::move(p));
       PruneBudget budget;
       budget.keep = keeps[(static_cast<size_t>(i) + seed) % 5];
@@ -49,7 +51,8 @@ void expect_equal(const VitResult& want, const VitResult& got) {
   EXPECT_EQ(0, std::memcmp(want.logits, got.logits, count * 4));
   for (size_t i = 0; i < count; ++i) ASSERT_TRUE(std::isfinite(got.logits[i]));
   EXPECT_EQ(want.kept, got.kept);
-  for (size_t i = 0; i < want.macs.size(); ++i) EXPECT_DOUBLE_EQ(want.macs[i], got.macs[i]) << "picture " << i;
+  for (size_t i = 0; i < want.macs.size(); ++i)
+    EXPECT_DOUBLE_EQ(want.macs[i], got.macs[i]) << "picture " << i;
 }
 
 struct Case {
@@ -97,16 +100,16 @@ TEST_P(Queued, gives_the_bits_of_the_direct_pass) {
 std::string name_of_case(const testing::TestParamInfo<Queued::ParamType>& info) {
   const auto& [which, dtype, more] = info.param;
   std::string name = std::string(name_of(which.method)) + "_" + name_of(dtype) + "_rule" +
-                     std::to_string(static_cast<int>(which.rule)) + (which.layout == Layout::padded ? "_padded" : "") +
-                     (*more ? "_distilled" : "");
+                     std::to_string(static_cast<int>(which.rule)) +
+                     (which.layout == Layout::padded ? "_padded" : "") + (*more ? "_distilled" : "");
   for (char& c : name)
     if (c == '-') c = '_';
   return name;
 }
 
 INSTANTIATE_TEST_SUITE_P(All, Queued,
-                         testing::Combine(testing::ValuesIn(cases()), testing::Values(Dtype::f32, Dtype::bf16),
-                                          testing::Values("")),
+                         testing::Combine(testing::ValuesIn(cases()),
+                                          testing::Values(Dtype::f32, Dtype::bf16), testing::Values("")),
                          name_of_case);
 INSTANTIATE_TEST_SUITE_P(Distilled, Queued,
                          testing::Combine(testing::ValuesIn(cases()), testing::Values(Dtype::f32),
@@ -156,7 +159,8 @@ TEST(FoldNorm, a_division_is_what_stays_of_a_norm) {
   for (size_t i = 0; i < w.size(); ++i) w[i] = static_cast<float>(rng.normal(i));
   for (size_t i = 0; i < kOut; ++i) bias[i] = static_cast<float>(rng.normal(1000 + i));
   for (size_t i = 0; i < kDim; ++i) {
-    gamma[i] = static_cast<float>(1 + 0.3 * rng.normal(2000 + i)), beta[i] = static_cast<float>(rng.normal(3000 + i));
+    gamma[i] = static_cast<float>(1 + 0.3 * rng.normal(2000 + i)),
+    beta[i] = static_cast<float>(rng.normal(3000 + i));
     x[i] = static_cast<float>(2 + 3 * rng.normal(4000 + i));
   }
   const FoldedNorm folded = fold_norm(w, bias, gamma, beta), unbiased = fold_norm(w, {}, gamma, beta);
@@ -180,7 +184,8 @@ TEST(Queue, hands_out_tokens_with_their_patches) {
   VitState state(weights, limits, 1);
   Context on(find_backend(), 1);
   VitQueue queue(weights, limits, on);
-  for (const PruneMethod method : {PruneMethod::none, PruneMethod::evit, PruneMethod::tome, PruneMethod::threshold_l2}) {
+  for (const PruneMethod method :
+       {PruneMethod::none, PruneMethod::evit, PruneMethod::tome, PruneMethod::threshold_l2}) {
     const Batch batch(4);
     VitRun run;
     run.prune.method = method;

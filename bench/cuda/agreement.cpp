@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Real pictures on the GPU against the CPU's f32: what arithmetic in 16 or 8 bits changes. Per method: largest difference of the
-// logits over pictures that kept the same patches, Jaccard overlap of the sets left at the end, top-1 agreement; the same
-// with the GPU's sets imposed on the CPU (methods that prune once); and packed rows against the full grid on the GPU.
-// JSON lines on standard output,
-// for each dtype. With DUMP, a folder: pixels, the CPU's logits and the sets imposed, for f16_error.py.
+// Real pictures on the GPU against the CPU's f32: what arithmetic in 16 or 8 bits changes. Per method:
+// largest difference of the logits over pictures that kept the same patches, Jaccard overlap of the sets left
+// at the end, top-1 agreement; the same with the GPU's sets imposed on the CPU (methods that prune once); and
+// packed rows against the full grid on the GPU. JSON lines on standard output, for each dtype. With DUMP, a
+// folder: pixels, the CPU's logits and the sets imposed, for f16_error.py.
 //   agreement MODEL FOLDER [f16,bf16,f32,fp8,int8] [most pictures] [DUMP]
 #include <algorithm>
 #include <cmath>
@@ -30,8 +30,8 @@ struct Answers {
 };
 
 // `imposed`: the patches that go on after `run.prune.after` blocks, per picture.
-Answers answers(const ClassifierModel& model, const std::vector<PreparedPicture>& pictures, VitRun run, int threads,
-                const std::vector<std::set<int>>* imposed = nullptr) {
+Answers answers(const ClassifierModel& model, const std::vector<PreparedPicture>& pictures, VitRun run,
+                int threads, const std::vector<std::set<int>>* imposed = nullptr) {
   constexpr int kBatch = 32;
   const int side = model.image_size / model.config.patch;
   VitState state(model.weights, {kBatch, side * side + model.config.special()}, threads);
@@ -39,7 +39,8 @@ Answers answers(const ClassifierModel& model, const std::vector<PreparedPicture>
   for (size_t at = 0; at < pictures.size(); at += kBatch) {
     const size_t end = std::min(pictures.size(), at + kBatch);
     std::vector<VitImage> images;
-    for (size_t i = at; i < end; ++i) images.push_back({pictures[i].chw, pictures[i].height, pictures[i].width, i + 1});
+    for (size_t i = at; i < end; ++i)
+      images.push_back({pictures[i].chw, pictures[i].height, pictures[i].width, i + 1});
     if (imposed)
       run.prune.after_block = [&](const PruneView& view, uint8_t* keep) {
         if (view.block != run.prune.after - 1) return;
@@ -53,21 +54,25 @@ Answers answers(const ClassifierModel& model, const std::vector<PreparedPicture>
       out.kept.push_back(r.kept[static_cast<size_t>(i)]);
       out.left.emplace_back();
       if (!r.tokens) continue;
-      for (int row = r.token_offsets[static_cast<size_t>(i)]; row < r.token_offsets[static_cast<size_t>(i) + 1]; ++row)
+      for (int row = r.token_offsets[static_cast<size_t>(i)];
+           row < r.token_offsets[static_cast<size_t>(i) + 1]; ++row)
         out.left.back().insert(r.token_patch[static_cast<size_t>(row)]);
     }
   }
   return out;
 }
 
-size_t top(const std::vector<float>& v) { return static_cast<size_t>(std::max_element(v.begin(), v.end()) - v.begin()); }
+size_t top(const std::vector<float>& v) {
+  return static_cast<size_t>(std::max_element(v.begin(), v.end()) - v.begin());
+}
 double apart(const std::vector<float>& a, const std::vector<float>& b) {
   double worst = 0;
   for (size_t i = 0; i < a.size(); ++i) worst = std::max(worst, static_cast<double>(std::fabs(a[i] - b[i])));
   return worst;
 }
 
-void compare(const char* what, const char* dtype, const std::string& method, const Answers& want, const Answers& got, bool sets) {
+void compare(const char* what, const char* dtype, const std::string& method, const Answers& want,
+             const Answers& got, bool sets) {
   int same = 0, agree = 0;
   double worst = 0, jaccard = 0;
   for (size_t i = 0; i < want.logits.size(); ++i) {
@@ -86,20 +91,24 @@ void compare(const char* what, const char* dtype, const std::string& method, con
     worst = std::max(worst, apart(want.logits[i], got.logits[i]));
   }
   const double n = static_cast<double>(want.logits.size());
-  std::printf("{\"what\":\"%s\",\"dtype\":\"%s\",\"method\":\"%s\",\"pictures\":%zu,\"same_sets\":%d,\"worst_where_same\":%.6f,"
-              "\"top1_agreement\":%.5f",
-              what, dtype, method.c_str(), want.logits.size(), same, worst, agree / n);
+  std::printf(
+      "{\"what\":\"%s\",\"dtype\":\"%s\",\"method\":\"%s\",\"pictures\":%zu,\"same_sets\":%d,\"worst_where_"
+      "same\":%.6f,"
+      "\"top1_agreement\":%.5f",
+      what, dtype, method.c_str(), want.logits.size(), same, worst, agree / n);
   if (sets) std::printf(",\"jaccard\":%.5f", jaccard / n);
   std::printf("}\n");
   std::fflush(stdout);
 }
 
 void dump(const std::string& file, const float* from, size_t count) {
-  std::ofstream(file, std::ios::binary | std::ios::app).write(reinterpret_cast<const char*>(from), static_cast<std::streamsize>(count * 4));
+  std::ofstream(file, std::ios::binary | std::ios::app)
+      .write(reinterpret_cast<const char*>(from), static_cast<std::streamsize>(count * 4));
 }
 
 // METHOD.logits [pictures, classes]; METHOD.sets: a line of kept patches a picture.
-void dump(const std::string& folder, const std::string& method, const Answers& a, const std::vector<std::set<int>>& sets) {
+void dump(const std::string& folder, const std::string& method, const Answers& a,
+          const std::vector<std::set<int>>& sets) {
   for (const std::vector<float>& l : a.logits) dump(folder + "/" + method + ".logits", l.data(), l.size());
   std::ofstream out(folder + "/" + method + ".sets");
   for (const std::set<int>& s : sets) {
@@ -116,8 +125,9 @@ Dtype dtype_named(const std::string& name) {
 }
 
 // `want`: the CPU's answers to the method, with tokens.
-void against(const ClassifierModel& cpu, const ClassifierModel& gpu, const std::vector<PreparedPicture>& pictures,
-             PruneMethod method, const Answers& want, const std::string& dumped) {
+void against(const ClassifierModel& cpu, const ClassifierModel& gpu,
+             const std::vector<PreparedPicture>& pictures, PruneMethod method, const Answers& want,
+             const std::string& dumped) {
   const char* dtype = name_of(gpu.dtype);
   VitRun how;
   how.prune.method = method;
@@ -138,7 +148,8 @@ void against(const ClassifierModel& cpu, const ClassifierModel& gpu, const std::
   const Answers packed = answers(gpu, pictures, how, 1);
   if (method == PruneMethod::evit || method == PruneMethod::tome || method == PruneMethod::diffrate) return;
   how.layout = Layout::padded;
-  compare("gpu padded against gpu packed, batch invariant", dtype, name_of(method), packed, answers(gpu, pictures, how, 1), false);
+  compare("gpu padded against gpu packed, batch invariant", dtype, name_of(method), packed,
+          answers(gpu, pictures, how, 1), false);
 }
 
 void run(int argc, char** argv) {
@@ -154,7 +165,8 @@ void run(int argc, char** argv) {
     gpus.push_back(load_classifier_model(argv[1], on_gpu));
   }
   std::vector<std::string> paths;
-  for (const auto& entry : std::filesystem::directory_iterator(argv[2])) paths.push_back(entry.path().string());
+  for (const auto& entry : std::filesystem::directory_iterator(argv[2]))
+    paths.push_back(entry.path().string());
   std::sort(paths.begin(), paths.end());
   std::vector<PreparedPicture> pictures;
   for (const std::string& path : paths) {
@@ -169,7 +181,8 @@ void run(int argc, char** argv) {
     if (!p.pixels.empty()) p.chw = p.pixels.data();
   const std::string dumped = argc > 5 ? argv[5] : "";
   if (!dumped.empty())
-    for (const PreparedPicture& p : pictures) dump(dumped + "/pixels.f32", p.chw, 3 * static_cast<size_t>(p.height * p.width));
+    for (const PreparedPicture& p : pictures)
+      dump(dumped + "/pixels.f32", p.chw, 3 * static_cast<size_t>(p.height * p.width));
   for (const PruneMethod method : all_prune_methods()) {
     if (method == PruneMethod::dynamicvit && !cpu->has_predictors) continue;
     VitRun how;
@@ -178,7 +191,8 @@ void run(int argc, char** argv) {
     const Answers want = answers(*cpu, pictures, how, 16);
     const bool dumps = !dumped.empty();
     if (method == PruneMethod::none && dumps) dump(dumped, name_of(method), want, want.left);
-    for (const auto& gpu : gpus) against(*cpu, *gpu, pictures, method, want, dumps && gpu == gpus.front() ? dumped : "");
+    for (const auto& gpu : gpus)
+      against(*cpu, *gpu, pictures, method, want, dumps && gpu == gpus.front() ? dumped : "");
   }
 }
 

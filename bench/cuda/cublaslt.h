@@ -12,12 +12,14 @@
 
 namespace hedgerow::cuda::bench {
 
-// out[rows, n] = act(x[rows, k] w[n, k]^T + bias) + residual of one 16-bit type, or x and w e4m3 and the rest f16; GELU is the
-// tanh kind there.
+// out[rows, n] = act(x[rows, k] w[n, k]^T + bias) + residual of one 16-bit type, or x and w e4m3 and the rest
+// f16; GELU is the tanh kind there.
 class VendorLinear {
  public:
   VendorLinear(Dtype dtype, int rows, int n, int k, bool gelu, bool residual)
-      : scratch_(device_buffer(kScratch)), bias_(random_halves(n, dtype == Dtype::bf16 ? dtype : Dtype::f16, 1, 4)), residual_(residual) {
+      : scratch_(device_buffer(kScratch)),
+        bias_(random_halves(n, dtype == Dtype::bf16 ? dtype : Dtype::f16, 1, 4)),
+        residual_(residual) {
     const cudaDataType_t rows_type = dtype == Dtype::bf16 ? CUDA_R_16BF : CUDA_R_16F;
     const cudaDataType_t type = dtype == Dtype::e4m3 ? CUDA_R_8F_E4M3 : rows_type;
     const cublasOperation_t transposed = CUBLAS_OP_T;

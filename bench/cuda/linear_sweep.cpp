@@ -5,8 +5,8 @@
 // on standard output.
 // `steady` runs each for a quarter of a second: under power and heat as in a long job, where what is fast for
 // a millisecond may not be.
-//   linear_sweep [f16|bf16|fp8] [all [DIM [ROWS...]] | steady [DIM] | point DIM ROWS TILE SHARE: the products once each,
-//   eager, for a profiler]
+//   linear_sweep [f16|bf16|fp8] [all [DIM [ROWS...]] | steady [DIM] | point DIM ROWS TILE SHARE: the products
+//   once each, eager, for a profiler]
 // fp8: rows and weights are e4m3, so is what fc1 puts out; the rest is f16 (cuBLASLt: what fc1 puts out too).
 #include <chrono>
 #include <cstdlib>
@@ -30,14 +30,16 @@ struct Product {
 };
 
 const char* name_of(LinearTile tile) {
-  constexpr const char* kNames[] = {"",    "plain",     "s64x64", "s128x64", "s128x128",
-                                    "mma", "staged", "pp192",  "pp128", "small"};
+  constexpr const char* kNames[] = {"",    "plain",  "s64x64", "s128x64", "s128x128",
+                                    "mma", "staged", "pp192",  "pp128",   "small"};
   return kNames[static_cast<int>(tile)];
 }
 std::string name_of(const LinearPlan& plan) {
   constexpr const char* kShares[] = {"", "w", "x"};
-  const std::string size = plan.cols ? std::to_string(64 * plan.groups) + "x" + std::to_string(plan.cols) : "";
-  return std::string(name_of(plan.tile)) + size + kShares[static_cast<int>(plan.share)] + "/" + std::to_string(plan.split);
+  const std::string size =
+      plan.cols ? std::to_string(64 * plan.groups) + "x" + std::to_string(plan.cols) : "";
+  return std::string(name_of(plan.tile)) + size + kShares[static_cast<int>(plan.share)] + "/" +
+         std::to_string(plan.split);
 }
 
 // Shapes that may win somewhere.
@@ -55,7 +57,8 @@ std::vector<LinearPlan> plans_for(int rows, int k, bool steady, Dtype dtype, Act
   }
   if (rows < 190 && !turns_only) return plans;
   for (LinearTile tile : {LinearTile::pingpong_192, LinearTile::pingpong_128}) {
-    for (Share share : {Share::none, Share::weights, Share::rows}) plans.push_back({.tile = tile, .share = share});
+    for (Share share : {Share::none, Share::weights, Share::rows})
+      plans.push_back({.tile = tile, .share = share});
   }
   return plans;
 }
@@ -142,8 +145,10 @@ int main(int argc, char** argv) {
           return timed(
               [&](cudaStream_t s) { return vendor.queue(s, x.as(), w.data.as(), residual.as(), out.as()); });
         };
-        const LinearPlan chosen = dtype == Dtype::e4m3 ? linear_plan_eight_bits(rows, product.n, product.k, product.residual)
-                                                       : linear_plan(rows, product.n, product.k, product.residual, true, product.act);
+        const LinearPlan chosen =
+            dtype == Dtype::e4m3
+                ? linear_plan_eight_bits(rows, product.n, product.k, product.residual)
+                : linear_plan(rows, product.n, product.k, product.residual, true, product.act);
         const double us = ours({}), vendor_us = vendors(product.act != Activation::none, product.residual);
         double best = us;
         std::printf(
@@ -152,7 +157,8 @@ int main(int argc, char** argv) {
             dim, rows, product.name, us, work / us * 1e-6, name_of(chosen).c_str(), vendor_us,
             vendors(false, false));
         if (all) {
-          for (const LinearPlan& plan : plans_for(rows, product.k, steady, dtype, product.act, product.residual)) {
+          for (const LinearPlan& plan :
+               plans_for(rows, product.k, steady, dtype, product.act, product.residual)) {
             const double t = ours(plan);
             best = std::min(best, t);
             std::printf(",\"%s\":%.2f", name_of(plan).c_str(), t);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The feed-forward half of a block, x += fc2(gelu(fc1(norm(x)))), at DeiT-T's and -S's widths: device time of one
-// call, as a graph of many / their number, in one launch by every team (`us` is the automatic choice) and as layer_norm,
-// linear, linear (`apart`). Random data, biases of 0. JSON lines on standard output.
+// The feed-forward half of a block, x += fc2(gelu(fc1(norm(x)))), at DeiT-T's and -S's widths: device time of
+// one call, as a graph of many / their number, in one launch by every team (`us` is the automatic choice) and
+// as layer_norm, linear, linear (`apart`). Random data, biases of 0. JSON lines on standard output.
 //   mlp_sweep [f16|bf16] [steady: a quarter of a second each, under power and heat as in a long job]
 #include <cstring>
 
@@ -25,7 +25,8 @@ int main(int argc, char** argv) {
     const std::vector<float> nothing(weights);
     PackedLinear w1 = pack_linear(nothing.data(), nullptr, hidden, dim, dtype),
                  w2 = pack_linear(nothing.data(), nullptr, dim, hidden, dtype);
-    w1.data = bench::random_halves(weights, dtype, 0.03f, 3), w2.data = bench::random_halves(weights, dtype, 0.03f, 4);
+    w1.data = bench::random_halves(weights, dtype, 0.03f, 3),
+    w2.data = bench::random_halves(weights, dtype, 0.03f, 4);
     for (int rows : {197, 394, 788, 1576, 3152, 6304, 8448, 12608, 16896, 25344, 50432}) {
       if (steady && rows < 6304) continue;
       const size_t count = static_cast<size_t>(rows) * dim;
@@ -33,9 +34,11 @@ int main(int argc, char** argv) {
                    inside = device_buffer(count * 8), offsets = bench::device_offsets({rows});
       MlpArgs a;
       a.x = a.out = matrix_view(x.as(), dtype, rows, dim);
-      a.norm_gamma = vector_view(gamma.as(), Dtype::f32, dim), a.norm_beta = vector_view(beta.as(), Dtype::f32, dim);
+      a.norm_gamma = vector_view(gamma.as(), Dtype::f32, dim),
+      a.norm_beta = vector_view(beta.as(), Dtype::f32, dim);
       a.w1 = &w1, a.w2 = &w2, a.rows = {offsets.as<const int32_t>(), 1, rows, rows};
-      const Tensor y = matrix_view(normed.as(), dtype, rows, dim), h = matrix_view(inside.as(), dtype, rows, hidden);
+      const Tensor y = matrix_view(normed.as(), dtype, rows, dim),
+                   h = matrix_view(inside.as(), dtype, rows, hidden);
       const double work = 4.0 * rows * weights;
       const int calls = std::min(50, std::max(10, static_cast<int>(1e12 / work)));
       auto timed = [&](auto&& queue) {
@@ -60,13 +63,17 @@ int main(int argc, char** argv) {
         if (e == cudaSuccess) e = linear(s, first);
         return e == cudaSuccess ? linear(s, second) : e;
       };
-      const auto fused = [&](MlpTeam team) { return timed([&, team](cudaStream_t s) { return mlp(s, a, team); }); };
+      const auto fused = [&](MlpTeam team) {
+        return timed([&, team](cudaStream_t s) { return mlp(s, a, team); });
+      };
       const double us = fused(MlpTeam::automatic);
-      std::printf("{\"op\":\"mlp\",\"dim\":%d,\"rows\":%d,\"us\":%.2f,\"tflops\":%.0f,\"apart\":%.2f,\"fuses\":%d,\"team\":%d",
-                  dim, rows, us, work / us * 1e-6, timed(apart), fuses_mlp(rows, dim, hidden),
-                  static_cast<int>(mlp_team(rows)));
-      std::printf(",\"alone\":%.2f,\"shared\":%.2f,\"split\":%.2f}\n", fused(MlpTeam::alone), fused(MlpTeam::shared),
-                  fused(MlpTeam::split));
+      std::printf(
+          "{\"op\":\"mlp\",\"dim\":%d,\"rows\":%d,\"us\":%.2f,\"tflops\":%.0f,\"apart\":%.2f,\"fuses\":%d,"
+          "\"team\":%d",
+          dim, rows, us, work / us * 1e-6, timed(apart), fuses_mlp(rows, dim, hidden),
+          static_cast<int>(mlp_team(rows)));
+      std::printf(",\"alone\":%.2f,\"shared\":%.2f,\"split\":%.2f}\n", fused(MlpTeam::alone),
+                  fused(MlpTeam::shared), fused(MlpTeam::split));
       std::fflush(stdout);
     }
   }

@@ -69,7 +69,8 @@ inline Buffer random_halves(size_t count, Dtype dtype, float scale, uint64_t see
     std::vector<uint8_t> host(count);
     const Rng rng{seed, 1};
     const size_t fresh = std::min<size_t>(count, 1 << 20);
-    for (size_t i = 0; i < fresh; ++i) host[i] = f32_to_e4m3(static_cast<float>(rng.normal(i)) * scale / e4m3_unit(8 * scale));
+    for (size_t i = 0; i < fresh; ++i)
+      host[i] = f32_to_e4m3(static_cast<float>(rng.normal(i)) * scale / e4m3_unit(8 * scale));
     for (size_t i = fresh; i < count; ++i) host[i] = host[i - fresh + (i / fresh) % 7];
     Buffer device = device_buffer(count);
     copy_to_device(device.as(), host.data(), count);

@@ -5,8 +5,8 @@
 // the device. `last`: the last block computes only the class token's row past its keys and values. JSON lines
 // on standard output.
 // Where it pays, layer norms are part of the products that follow them; `apart`: never. `few`: batch 1 and 8.
-// `vendor`: products of 400 rows or more by cuBLASLt, but for fc1, whose GELU it has not; `vendor-gelu`: fc1 too, with the
-// tanh kind. What a pass would gain from it.
+// `vendor`: products of 400 rows or more by cuBLASLt, but for fc1, whose GELU it has not; `vendor-gelu`: fc1
+// too, with the tanh kind. What a pass would gain from it.
 //   vit_chain [f16|bf16] [f32|f16|bf16: of the residual stream] [apart] [few] [vendor|vendor-gelu]
 #include <cstring>
 #include <map>
@@ -118,10 +118,14 @@ struct Run {
     auto product = [&](const Buffer& from, const PackedLinear& w, const Buffer& to, Dtype to_dtype,
                        const Ragged& r, Activation act = Activation::none, const void* residual = nullptr) {
       const bool gelu = act != Activation::none;
-      if (vendor && r.row_capacity >= 400 && m.stream == m.dtype && (!gelu || !std::strcmp(vendor, "vendor-gelu"))) {
+      if (vendor && r.row_capacity >= 400 && m.stream == m.dtype &&
+          (!gelu || !std::strcmp(vendor, "vendor-gelu"))) {
         auto& found = vendors[{r.row_capacity, w.n, w.k, gelu, residual != nullptr}];
-        if (!found) found = std::make_unique<bench::VendorLinear>(m.dtype, r.row_capacity, w.n, w.k, gelu, residual != nullptr);
-        return note(*found ? found->queue(s, from.as(), w.data.as(), residual, to.as()) : cudaErrorNotSupported);
+        if (!found)
+          found = std::make_unique<bench::VendorLinear>(m.dtype, r.row_capacity, w.n, w.k, gelu,
+                                                        residual != nullptr);
+        return note(*found ? found->queue(s, from.as(), w.data.as(), residual, to.as())
+                           : cudaErrorNotSupported);
       }
       LinearArgs a;
       a.x = matrix_view(from.as(), m.dtype, r.row_capacity, w.k), a.w = &w, a.act = act, a.rows = r;

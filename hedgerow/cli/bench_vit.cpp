@@ -36,12 +36,13 @@ struct Variant {
   double keep = 0;  // 0: the method has none
   VitRun run;
   std::vector<double> elapsed_s, share;  // one a round
-  // On a device: one batch alone, from submit to logits; submit itself, after that wait and behind a pass under way.
+  // On a device: one batch alone, from submit to logits; submit itself, after that wait and behind a pass
+  // under way.
   std::vector<double> latency_s, submit_s, submit_behind_s;
-  double macs = 0;                       // of the batch
+  double macs = 0;                         // of the batch
   std::vector<std::vector<int32_t>> kept;  // rows leaving each block, a picture each
-  size_t nodes = 0;                      // launches in one recorded pass
-  int in_a_row = 1;                      // passes queued behind each other and timed as one
+  size_t nodes = 0;                        // launches in one recorded pass
+  int in_a_row = 1;                        // passes queued behind each other and timed as one
 };
 
 class Group {
@@ -120,25 +121,25 @@ class Group {
                  fmt::format("{:.3f}", arithmetic), fmt::format("{:.3f}", clock / arithmetic),
                  fmt::format("{:.0f}", memory_bytes_ * 0x1p-20)});
       nlohmann::json row = {{"model", name_},
-                      {"dtype", dtype},
-                      {"batch", batch_},
-                      {"method", v.method},
-                      {"layout", v.layout},
-                      {"rule", v.rule},
-                      {"keep", v.keep},
-                      {"images_per_s", batch_ / p50},
-                      {"p50_ms", p50 * 1e3},
-                      {"p99_ms", p99 * 1e3},
-                      {"rounds", v.elapsed_s.size()},
-                      {"share_of_peak", share},
-                      {"peak_flops", median(peak_)},
-                      {"macs_per_image", v.macs / batch_},
-                      {"clock_gain", clock},
-                      {"arithmetic_gain", arithmetic},
-                      {"clock_over_arithmetic", clock / arithmetic},
-                      {"whole_last_block", flags_.whole_last},
-                      {"batch_invariant", flags_.batch_invariant},
-                      {"peak_memory_bytes", memory_bytes_}};
+                            {"dtype", dtype},
+                            {"batch", batch_},
+                            {"method", v.method},
+                            {"layout", v.layout},
+                            {"rule", v.rule},
+                            {"keep", v.keep},
+                            {"images_per_s", batch_ / p50},
+                            {"p50_ms", p50 * 1e3},
+                            {"p99_ms", p99 * 1e3},
+                            {"rounds", v.elapsed_s.size()},
+                            {"share_of_peak", share},
+                            {"peak_flops", median(peak_)},
+                            {"macs_per_image", v.macs / batch_},
+                            {"clock_gain", clock},
+                            {"arithmetic_gain", arithmetic},
+                            {"clock_over_arithmetic", clock / arithmetic},
+                            {"whole_last_block", flags_.whole_last},
+                            {"batch_invariant", flags_.batch_invariant},
+                            {"peak_memory_bytes", memory_bytes_}};
       if (state_->impl().queue) {
         row["latency_ms"] = median(v.latency_s) * 1e3;
         row["host_us"] = median(v.submit_s) * 1e6;
@@ -162,7 +163,8 @@ class Group {
   // What the same run chose that was not told.
   const std::vector<std::vector<int32_t>>& chosen_by(const Variant& told) const {
     for (const Variant& v : variants_)
-      if (v.method == told.method && v.layout == told.layout && v.rule == "rate" && !v.kept.empty()) return v.kept;
+      if (v.method == told.method && v.layout == told.layout && v.rule == "rate" && !v.kept.empty())
+        return v.kept;
     throw Error("--rules: wanted rate before told");
   }
 
@@ -228,7 +230,8 @@ class Group {
     return b;
   }
   static KeepRule parse_rule(const std::string& name) {
-    require(name == "quantile" || name == "mass", "--rules: wanted rate, quantile, mass or told, found " + name);
+    require(name == "quantile" || name == "mass",
+            "--rules: wanted rate, quantile, mass or told, found " + name);
     return name == "mass" ? KeepRule::mass : KeepRule::quantile;
   }
 
@@ -295,7 +298,9 @@ void bench_vit(const Flags& flags, Outcome& outcome) {
   Table table({"model", "dtype", "batch", "method", "layout", "keep", "images/s", "p50 ms", "p99 ms",
                "% of peak", "gain", "arithmetic", "ratio", "MiB"});
   std::string machine;
-  const std::string dtypes = !flags.dtypes.empty() ? flags.dtypes : flags.device == "cuda" ? "f16" : "f32,bf16";
+  const std::string dtypes = !flags.dtypes.empty()    ? flags.dtypes
+                             : flags.device == "cuda" ? "f16"
+                                                      : "f32,bf16";
   for (const std::string& name : model_list(flags.models))
     for (const std::string& dtype : split_list(dtypes, "--dtypes")) {
       ModelOptions options;
@@ -334,15 +339,17 @@ Command add_bench_vit(CLI::App& app) {
   app.add_option("--methods", f->methods, "pruning methods")->capture_default_str();
   app.add_option("--batches", f->batches, "pictures a forward pass")->capture_default_str();
   app.add_option("--keeps", f->keeps, "keep rates, for methods that have one")->capture_default_str();
-  app.add_option("--dtypes", f->dtypes, "f32, bf16, on a GPU f16, on Hopper fp8, int8; default: f32,bf16, on a GPU f16");
+  app.add_option("--dtypes", f->dtypes,
+                 "f32, bf16, on a GPU f16, on Hopper fp8, int8; default: f32,bf16, on a GPU f16");
   add_device_flag(app, &f->device);
   app.add_flag("--whole-last-block", f->whole_last,
                "compute the last block for all rows, not only for those that are read");
   app.add_flag("--batch-invariant", f->batch_invariant,
                "on a GPU: only kernels with which a picture's bits do not depend on its batch");
-  app.add_option("--rules", f->rules,
-                 "rate, quantile (the same counts, found on the device), mass: what methods with one prune keep by; "
-                 "told, after rate: ats once more, the counts it chose imposed and known to the host")
+  app.add_option(
+         "--rules", f->rules,
+         "rate, quantile (the same counts, found on the device), mass: what methods with one prune keep by; "
+         "told, after rate: ats once more, the counts it chose imposed and known to the host")
       ->capture_default_str();
   app.add_option("--layouts", f->layouts, "ragged, padded, padded-max")->capture_default_str();
   app.add_option("--spread", f->spread, "methods with one prune: kept share per picture is keep +- this")

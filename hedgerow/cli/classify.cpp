@@ -245,7 +245,8 @@ Command add_classify(CLI::App& app) {
       ->capture_default_str();
   app.add_option("--threads", flags->threads, "threads")->check(CLI::Range(1, 256))->capture_default_str();
   app.add_flag("--batch-invariant", flags->batch_invariant,
-               "on a GPU: a picture's bits do not depend on its batch, for some time more (a CPU always keeps to that)");
+               "on a GPU: a picture's bits do not depend on its batch, for some time more (a CPU always "
+               "keeps to that)");
   const char* shown = "Output";
   app.add_option("--top", flags->top, "labels a picture")
       ->check(CLI::Range(1, 1000000))

@@ -85,7 +85,10 @@ void ModelFlags::add_to(CLI::App& command) {
   command.add_option("--model", model, "folder, .safetensors file, name, or random:deit-tiny and the like")
       ->capture_default_str()
       ->group("Model");
-  command.add_option("--dtype", dtype, "arithmetic of the matrix products; f32 on a CPU, f16 on a GPU unless given; on Hopper fp8 and int8: most of them in 8 bits")
+  command
+      .add_option("--dtype", dtype,
+                  "arithmetic of the matrix products; f32 on a CPU, f16 on a GPU unless given; on Hopper fp8 "
+                  "and int8: most of them in 8 bits")
       ->check(CLI::IsMember({"f32", "bf16", "f16", "fp8", "int8"}))
       ->group("Model");
   add_device_flag(command, &device);

@@ -11,7 +11,8 @@
 
 namespace hedgerow {
 
-// A file, flag, shape or device that is not what was asked for. The library throws it; it never prints or exits.
+// A file, flag, shape or device that is not what was asked for. The library throws it; it never prints or
+// exits.
 class Error : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
@@ -31,8 +32,8 @@ inline void require(bool ok, const std::string& message) {
 #ifdef NDEBUG
 #define HEDGEROW_ASSERT(condition) ((void)0)
 #else
-#define HEDGEROW_ASSERT(condition)                                                                      \
-  ((condition) ? (void)0                                                                                \
+#define HEDGEROW_ASSERT(condition)                                                                       \
+  ((condition) ? (void)0                                                                                 \
                : (std::fprintf(stderr, "%s:%d: broken invariant: %s\n", __FILE__, __LINE__, #condition), \
                   std::abort()))
 #endif

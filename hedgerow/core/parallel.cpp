@@ -7,8 +7,8 @@
 namespace hedgerow {
 namespace {
 
-// Long enough to bridge the serial gaps inside a forward pass, short enough that an idle worker does not take a
-// core from whoever decodes the next picture.
+// Long enough to bridge the serial gaps inside a forward pass, short enough that an idle worker does not take
+// a core from whoever decodes the next picture.
 constexpr double kSpin_s = 3e-4;
 
 inline void relax() {

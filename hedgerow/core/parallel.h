@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Pool: a few threads that spin between calls, so that a fork and join costs well under a microsecond, and park when
-// nothing has come for a while.
+// Pool: a few threads that spin between calls, so that a fork and join costs well under a microsecond, and
+// park when nothing has come for a while.
 //
-// Which worker runs a task never changes the task's result; so a run's result does not depend on the thread count.
+// Which worker runs a task never changes the task's result; so a run's result does not depend on the thread
+// count.
 #pragma once
 
 #include <atomic>
@@ -23,9 +24,9 @@ class Pool {
 
   int threads() const { return static_cast<int>(lanes_.size()); }
 
-  // Calls f(task, worker) once for each task in [0, tasks) and returns when all are done; worker < threads(). A worker
-  // starts on its own contiguous share (the rows it had last time are still in its cache), then helps the others.
-  // One caller at a time; f must not throw and must not call run().
+  // Calls f(task, worker) once for each task in [0, tasks) and returns when all are done; worker < threads().
+  // A worker starts on its own contiguous share (the rows it had last time are still in its cache), then
+  // helps the others. One caller at a time; f must not throw and must not call run().
   template <class F>
   void run(int tasks, F&& f) {
     if (threads() == 1 || tasks <= 1) {

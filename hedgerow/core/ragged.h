@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Ragged: a packed batch of token rows. Sequence i owns rows offsets[i] .. offsets[i+1]-1; a dense batch is the
-// ragged batch whose lengths happen to be equal.
+// Ragged: a packed batch of token rows. Sequence i owns rows offsets[i] .. offsets[i+1]-1; a dense batch is
+// the ragged batch whose lengths happen to be equal.
 //
-// The offsets live where the backend computes (host memory for the CPU table, device memory for a GPU table). The host
-// knows bounds only: how many sequences, how many rows at most, how long a sequence at most. Ops read the live row count
-// from offsets[batch], never from a tensor's extent.
+// The offsets live where the backend computes (host memory for the CPU table, device memory for a GPU table).
+// The host knows bounds only: how many sequences, how many rows at most, how long a sequence at most. Ops
+// read the live row count from offsets[batch], never from a tensor's extent.
 #pragma once
 
 #include <cstdint>
@@ -18,7 +18,7 @@ struct Ragged {
   int batch = 0;                     // sequences
   int row_capacity = 0;              // offsets[batch] is at most this
   int max_len = 0;                   // no sequence is longer than this
-  int likely_rows = 0;               // a guess at offsets[batch], for choosing how to compute; 0: row_capacity
+  int likely_rows = 0;  // a guess at offsets[batch], for choosing how to compute; 0: row_capacity
 
   HEDGEROW_INLINE int expected_rows() const { return likely_rows > 0 ? likely_rows : row_capacity; }
 

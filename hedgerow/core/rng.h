@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Counter-based random numbers: value i of stream (seed, key) is a pure function, the same on every platform, in any
-// order and from any thread. (SplitMix64's finaliser over a Weyl sequence: Steele, Lea, Flood 2014.)
+// Counter-based random numbers: value i of stream (seed, key) is a pure function, the same on every platform,
+// in any order and from any thread. (SplitMix64's finaliser over a Weyl sequence: Steele, Lea, Flood 2014.)
 #pragma once
 
 #include <cmath>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Tensor: a view (pointer, extents, strides, dtype). Buffer: the owner of memory that views point into.
 //
-// Code that is compiled once per instruction set sees these as plain aggregates: every accessor is force-inlined, so
-// the linker never keeps a copy that an older machine can't run.
+// Code that is compiled once per instruction set sees these as plain aggregates: every accessor is
+// force-inlined, so the linker never keeps a copy that an older machine can't run.
 #pragma once
 
 #include <cstddef>
@@ -12,19 +12,22 @@
 
 namespace hedgerow {
 
-// e4m3: 8 bits of floating point, 448 at most, 3 bits behind the leading one; "fp8" where it has a name. i8: whole numbers that
-// units elsewhere give their meaning.
+// e4m3: 8 bits of floating point, 448 at most, 3 bits behind the leading one; "fp8" where it has a name. i8:
+// whole numbers that units elsewhere give their meaning.
 enum class Dtype : uint8_t { f32, bf16, f16, i32, u8, e4m3, i8 };
 
 HEDGEROW_INLINE constexpr int bytes_of(Dtype d) {
-  return d == Dtype::f32 || d == Dtype::i32 ? 4 : d == Dtype::u8 || d == Dtype::e4m3 || d == Dtype::i8 ? 1 : 2;
+  return d == Dtype::f32 || d == Dtype::i32                     ? 4
+         : d == Dtype::u8 || d == Dtype::e4m3 || d == Dtype::i8 ? 1
+                                                                : 2;
 }
 constexpr const char* name_of(Dtype d) {
   constexpr const char* kNames[] = {"f32", "bf16", "f16", "i32", "u8", "fp8", "int8"};
   return kNames[static_cast<int>(d)];
 }
 
-// Non-owning. The last axis is contiguous (stride 1); strides are in elements. data == nullptr means "not given".
+// Non-owning. The last axis is contiguous (stride 1); strides are in elements. data == nullptr means "not
+// given".
 struct Tensor {
   void* data = nullptr;
   int rank = 0;
@@ -49,12 +52,17 @@ struct Tensor {
 HEDGEROW_INLINE Tensor vector_view(const void* p, Dtype d, int64_t n) {
   return {const_cast<void*>(p), 1, {n, 0, 0}, {1, 0, 0}, d};
 }
-HEDGEROW_INLINE Tensor matrix_view(const void* p, Dtype d, int64_t rows, int64_t cols, int64_t row_stride = 0) {
+HEDGEROW_INLINE Tensor matrix_view(const void* p, Dtype d, int64_t rows, int64_t cols,
+                                   int64_t row_stride = 0) {
   return {const_cast<void*>(p), 2, {rows, cols, 0}, {row_stride ? row_stride : cols, 1, 0}, d};
 }
 HEDGEROW_INLINE Tensor heads_view(const void* p, Dtype d, int64_t rows, int64_t heads, int64_t head_dim,
                                   int64_t row_stride = 0) {
-  return {const_cast<void*>(p), 3, {rows, heads, head_dim}, {row_stride ? row_stride : heads * head_dim, head_dim, 1}, d};
+  return {const_cast<void*>(p),
+          3,
+          {rows, heads, head_dim},
+          {row_stride ? row_stride : heads * head_dim, head_dim, 1},
+          d};
 }
 
 // e4m3 rows whose stored 1 stands for `unit`.
@@ -62,7 +70,8 @@ HEDGEROW_INLINE Tensor e4m3_view(const void* p, float unit, int64_t rows, int64_
   return {const_cast<void*>(p), 2, {rows, cols, 0}, {cols, 1, 0}, Dtype::e4m3, unit};
 }
 
-// Owns zeroed memory, 64-byte aligned; large blocks ask the system for huge pages. Move-only. Throws Error when memory is out.
+// Owns zeroed memory, 64-byte aligned; large blocks ask the system for huge pages. Move-only. Throws Error
+// when memory is out.
 class Buffer {
  public:
   Buffer() = default;
@@ -88,7 +97,8 @@ class Buffer {
   void (*release_)(void*) = nullptr;  // null: free()
 };
 
-// bfloat16 <-> float, round to nearest even; NaN stays NaN. Plain bits, so that every backend and test agrees.
+// bfloat16 <-> float, round to nearest even; NaN stays NaN. Plain bits, so that every backend and test
+// agrees.
 HEDGEROW_INLINE float bf16_to_f32(uint16_t h) {
   const uint32_t u = static_cast<uint32_t>(h) << 16;
   float f;

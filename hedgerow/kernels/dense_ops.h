@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the ops on whole matrices are given: products, the MLP, layer norm, attention. How to read it: kernels.h.
+// What the ops on whole matrices are given: products, the MLP, layer norm, attention. How to read it:
+// kernels.h.
 #pragma once
 
 #include <cstdint>
@@ -11,22 +12,24 @@ namespace hedgerow {
 
 struct Backend;
 
-// ---------------------------------------------------------------------------------------------------- dense algebra
+// ---------------------------------------------------------------------------------------------------- dense
+// algebra
 
 // A weight matrix [n, k] (n outputs) and optional bias, in the layout of the backend that packed it.
 struct PackedLinear {
   const Backend* owner = nullptr;
-  Dtype dtype = Dtype::f32;  // of the weights, and of the x it multiplies: f32 or bf16, f16, e4m3, int8: takes()
-  float unit = 1;            // e4m3: the value that a stored 1 stands for, a power of two
+  Dtype dtype =
+      Dtype::f32;  // of the weights, and of the x it multiplies: f32 or bf16, f16, e4m3, int8: takes()
+  float unit = 1;  // e4m3: the value that a stored 1 stands for, a power of two
   int n = 0, k = 0;
-  int panel = 0;             // outputs per panel; the layout inside is the backend's own affair
+  int panel = 0;  // outputs per panel; the layout inside is the backend's own affair
   Buffer data;
-  Buffer bias;               // f32 [n rounded up to panel], empty = none
-  Buffer units;              // int8: bf16 [n rounded up to panel], what a stored 1 of each output's weights stands for
+  Buffer bias;   // f32 [n rounded up to panel], empty = none
+  Buffer units;  // int8: bf16 [n rounded up to panel], what a stored 1 of each output's weights stands for
 };
 
-// w: row-major f32 [n, k]; bias: f32 [n] or null. 8 bits: n and k multiples of 16; e4m3: the unit is the least that leaves no
-// weight above 448; int8: each output's is a 127th of its largest weight.
+// w: row-major f32 [n, k]; bias: f32 [n] or null. 8 bits: n and k multiples of 16; e4m3: the unit is the
+// least that leaves no weight above 448; int8: each output's is a 127th of its largest weight.
 PackedLinear pack_linear(const Backend& on, const float* w, const float* bias, int n, int k, Dtype dtype);
 
 enum class Activation : uint8_t { none, gelu_erf, gelu_tanh };
@@ -34,56 +37,60 @@ enum class Activation : uint8_t { none, gelu_erf, gelu_tanh };
 enum class NormFusion : uint8_t { none, whole, divided };
 
 // out = act(y w^T + bias) + residual, y[i] = x[j], j = index ? index[i] : i. One fused pass.
-// With norm_gamma: y[i] is x[j] layer-normalised as LayerNormArgs says and rounded to the dtype of w; x may then be f32
-// whatever w is. Divided: y[i] is x[j] / sqrt(variance + norm_eps), all that is left of a norm where w took in the rest
-// (fold_norm). Both only where the backend has fuses_norm; so for index without a norm; none of them with 8 bits.
-// With w in e4m3 (backends with takes_eight_bits): x stored times w stored are summed in the matrix unit's own precision (13 bits
-// behind the leading one of the largest term of 32, on Hopper), once multiplied with both units; out is f16, or e4m3 without a
-// residual; what exceeds its range becomes the largest value. With w in int8 the sums are exact; every row of x and every output
-// has a unit of its own; out as with e4m3. Both: GELU of either kind is the tanh kind to 0.002.
+// With norm_gamma: y[i] is x[j] layer-normalised as LayerNormArgs says and rounded to the dtype of w; x may
+// then be f32 whatever w is. Divided: y[i] is x[j] / sqrt(variance + norm_eps), all that is left of a norm
+// where w took in the rest (fold_norm). Both only where the backend has fuses_norm; so for index without a
+// norm; none of them with 8 bits. With w in e4m3 (backends with takes_eight_bits): x stored times w stored
+// are summed in the matrix unit's own precision (13 bits behind the leading one of the largest term of 32, on
+// Hopper), once multiplied with both units; out is f16, or e4m3 without a residual; what exceeds its range
+// becomes the largest value. With w in int8 the sums are exact; every row of x and every output has a unit of
+// its own; out as with e4m3. Both: GELU of either kind is the tanh kind to 0.002.
 struct LinearArgs {
-  Tensor x;                          // f [rows, k], dtype of w; [*, k] with index
-  Tensor index;                      // optional i32 [rows]: which rows of x
-  Tensor norm_gamma, norm_beta;      // optional f32 [k]: like w and its bias never written by an op still queued
-  bool divided = false;              // instead of norm_gamma; without index
-  Tensor x_moments;                  // divided, optional: what `moments` below became where x was computed
+  Tensor x;                      // f [rows, k], dtype of w; [*, k] with index
+  Tensor index;                  // optional i32 [rows]: which rows of x
+  Tensor norm_gamma, norm_beta;  // optional f32 [k]: like w and its bias never written by an op still queued
+  bool divided = false;          // instead of norm_gamma; without index
+  Tensor x_moments;              // divided, optional: what `moments` below became where x was computed
   float norm_eps = 1e-6f;
-  const PackedLinear* w = nullptr;   // [n, k]
+  const PackedLinear* w = nullptr;  // [n, k]
   Activation act = Activation::none;
-  Tensor x_units;                    // int8 only: f32 [rows], what a stored 1 of each row of x stands for
-  Tensor residual;                   // optional f32 [rows, n]; may be `out` itself
-  Tensor out;                        // f [rows, n]
-  // Optional out, where gives_moments says so: f32 [rows, 2 n / 64], pairs that add up to the sum and the sum of squares of the
-  // row's outputs (one pass in f32, before they are rounded). They spare a divided product behind this one a look at its rows.
+  Tensor x_units;   // int8 only: f32 [rows], what a stored 1 of each row of x stands for
+  Tensor residual;  // optional f32 [rows, n]; may be `out` itself
+  Tensor out;       // f [rows, n]
+  // Optional out, where gives_moments says so: f32 [rows, 2 n / 64], pairs that add up to the sum and the sum
+  // of squares of the row's outputs (one pass in f32, before they are rounded). They spare a divided product
+  // behind this one a look at its rows.
   Tensor moments;
   Ragged rows;
 };
 
-// out = x + act(norm(x) w1^T + bias1) w2^T + bias2, a whole feed-forward half of a block in one pass: rows normalised as
-// LayerNormArgs says and rounded to the dtype of the weights, as are the activated hidden columns. Only where the backend
-// has fuses_mlp and it says yes, and not on a batch-invariant Context.
+// out = x + act(norm(x) w1^T + bias1) w2^T + bias2, a whole feed-forward half of a block in one pass: rows
+// normalised as LayerNormArgs says and rounded to the dtype of the weights, as are the activated hidden
+// columns. Only where the backend has fuses_mlp and it says yes, and not on a batch-invariant Context.
 struct MlpArgs {
-  Tensor x;                                      // f32, or of the weights' dtype: [rows, dim]
-  Tensor norm_gamma, norm_beta;                  // f32 [dim]; like the weights never written by an op still queued
+  Tensor x;                      // f32, or of the weights' dtype: [rows, dim]
+  Tensor norm_gamma, norm_beta;  // f32 [dim]; like the weights never written by an op still queued
   float norm_eps = 1e-6f;
   const PackedLinear *w1 = nullptr, *w2 = nullptr;  // [hidden, dim] and [dim, hidden], both with a bias
-  Activation act = Activation::gelu_erf;         // not none
-  Tensor out;                                    // like x [rows, dim]; may be x itself
+  Activation act = Activation::gelu_erf;            // not none
+  Tensor out;                                       // like x [rows, dim]; may be x itself
   Ragged rows;
 };
 
-// out[i] = (x[j] - mean) / sqrt(var + eps) * gamma + beta, j = index ? index[i] : i; variance over dim (biased).
+// out[i] = (x[j] - mean) / sqrt(var + eps) * gamma + beta, j = index ? index[i] : i; variance over dim
+// (biased).
 struct LayerNormArgs {
   Tensor x;            // f32 [*, dim]
   Tensor index;        // optional i32 [rows]: which rows of x
   Tensor gamma, beta;  // f32 [dim]; both may be left out where the backend has fuses_norm: ones and zeros
   float eps = 1e-6f;
-  Tensor out;          // f [rows, dim]; e4m3 or int8 where the backend takes it
-  Tensor out_units;    // int8 only, out f32 [rows]: a 127th of the row's largest value
-  Ragged rows;         // rows of out
+  Tensor out;        // f [rows, dim]; e4m3 or int8 where the backend takes it
+  Tensor out_units;  // int8 only, out f32 [rows]: a 127th of the row's largest value
+  Ragged rows;       // rows of out
 };
 
-// -------------------------------------------------------------------------------------------------------- attention
+// --------------------------------------------------------------------------------------------------------
+// attention
 
 struct KeyValues {
   Tensor k, v;  // f [kv_rows, heads, head_dim]; both may be strided views of one fused projection
@@ -92,17 +99,17 @@ struct KeyValues {
 // Softmax attention inside each sequence, all keys visible:
 //   out[i] = sum_j p_ij v_j,  p_i = softmax_j(scale * q_i . k_j + key_bias_j).
 // A key whose bias is -inf contributes exactly nothing; a row that sees nothing becomes 0.
-// Hidden keys (bias -inf) are left out before anything is computed, so putting them between or behind live keys does not
-// change a bit of the result, whatever they hold. Sums run over live keys in one fixed order.
+// Hidden keys (bias -inf) are left out before anything is computed, so putting them between or behind live
+// keys does not change a bit of the result, whatever they hold. Sums run over live keys in one fixed order.
 struct AttentionArgs {
-  Tensor q;               // f [*, heads, head_dim], head_dim 32, 64 or 128
-  KeyValues kv;           // same dtype as q
-  Ragged q_rows, kv_rows; // the same number of sequences; lengths may differ
-  Tensor q_index;         // optional i32 [q_rows]: output row i asks with q[q_index[i]] (else q[i])
-  Tensor key_bias;        // optional f32 [kv_rows], added to the logits (log of merged size; -inf hides a key)
-  float scale = 0;        // usually 1 / sqrt(head_dim)
-  Tensor out;             // f [q_rows, heads, head_dim]
-  Tensor first_row;       // optional f32 [kv_rows, heads]: softmax probabilities of each sequence's first query
+  Tensor q;                // f [*, heads, head_dim], head_dim 32, 64 or 128
+  KeyValues kv;            // same dtype as q
+  Ragged q_rows, kv_rows;  // the same number of sequences; lengths may differ
+  Tensor q_index;          // optional i32 [q_rows]: output row i asks with q[q_index[i]] (else q[i])
+  Tensor key_bias;   // optional f32 [kv_rows], added to the logits (log of merged size; -inf hides a key)
+  float scale = 0;   // usually 1 / sqrt(head_dim)
+  Tensor out;        // f [q_rows, heads, head_dim]
+  Tensor first_row;  // optional f32 [kv_rows, heads]: softmax probabilities of each sequence's first query
 };
 
 }  // namespace hedgerow

@@ -84,7 +84,8 @@ const Backend& find_backend(const std::string& name) {
                 "; here run: " + names_of(true));
   }
 #ifndef HEDGEROW_CUDA
-  require(wanted != "cuda", "kernels: 'cuda'" + origin + " is not part of this build; configure with -DHEDGEROW_CUDA=ON");
+  require(wanted != "cuda",
+          "kernels: 'cuda'" + origin + " is not part of this build; configure with -DHEDGEROW_CUDA=ON");
 #endif
   throw Error("kernels: unknown name '" + wanted + "'" + origin + "; wanted one of: " + names_of(false));
 }

@@ -1,17 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-// The contract between models and backends: one args struct and one free function per op, one table per backend.
+// The contract between models and backends: one args struct and one free function per op, one table per
+// backend.
 //
 // How to read it
 //  - The args: dense_ops.h, row_ops.h.
-//  - A free function (`linear(on, args)`) checks shapes once for all backends (throws Error), then calls the table.
-//  - A table entry is noexcept, allocates nothing, plans nothing: a new row count or new lengths cost nothing.
-//  - Rows: every op takes its live row count from a Ragged (offsets[batch]); extents are capacities, checked on the host.
+//  - A free function (`linear(on, args)`) checks shapes once for all backends (throws Error), then calls the
+//  table.
+//  - A table entry is noexcept, allocates nothing, plans nothing: a new row count or new lengths cost
+//  nothing.
+//  - Rows: every op takes its live row count from a Ragged (offsets[batch]); extents are capacities, checked
+//  on the host.
 //  - Axis order is [rows, heads, head_dim]. Index arrays are int32. `f` below stands for f32 or bf16.
-//  - The definition of every op, scalar and in double, is in kernels/reference.cpp; tests compare all backends with it.
+//  - The definition of every op, scalar and in double, is in kernels/reference.cpp; tests compare all
+//  backends with it.
 //
-// Promise (CPU, and a GPU whose Context is batch-invariant): a row's result is a function of that row's inputs and its
-// sequence alone - never of the other rows in the batch, of the row's place, of the thread count. The order of every sum
-// is fixed; see docs/numerics.md.
+// Promise (CPU, and a GPU whose Context is batch-invariant): a row's result is a function of that row's
+// inputs and its sequence alone - never of the other rows in the batch, of the row's place, of the thread
+// count. The order of every sum is fixed; see docs/numerics.md.
 #pragma once
 
 #include <cstdint>
@@ -39,8 +44,9 @@ class Context {
   int threads() const { return pool_->threads(); }
   // Device backends: the queue that ops go to (a cudaStream_t); null on the CPU.
   void* stream() const { return stream_.get(); }
-  // Device backends choose kernels by the batch's rows, and kernels differ in the order of their sums. Set this, and ops
-  // queued from then on are cut up so that a row's bits do not depend on its batch, for some time more.
+  // Device backends choose kernels by the batch's rows, and kernels differ in the order of their sums. Set
+  // this, and ops queued from then on are cut up so that a row's bits do not depend on its batch, for some
+  // time more.
   void set_batch_invariant(bool on) { batch_invariant_ = on; }
   bool batch_invariant() const { return batch_invariant_; }
 
@@ -61,41 +67,49 @@ class Context {
   bool batch_invariant_ = false;
 };
 
-inline PackedLinear pack_linear(const Context& on, const float* w, const float* bias, int n, int k, Dtype dtype) {
+inline PackedLinear pack_linear(const Context& on, const float* w, const float* bias, int n, int k,
+                                Dtype dtype) {
   return pack_linear(on.backend(), w, bias, n, k, dtype);
 }
 
-// ------------------------------------------------------------------------------------------------------------ table
+// ------------------------------------------------------------------------------------------------------------
+// table
 
-// What a table needs beside its ops when it does not compute in host memory. Ops are queued and return at once; what
-// goes wrong on the way is thrown by the next download, wait or record.
+// What a table needs beside its ops when it does not compute in host memory. Ops are queued and return at
+// once; what goes wrong on the way is thrown by the next download, wait or record.
 struct DeviceCalls {
-  std::shared_ptr<void> (*open)();     // a queue, for one Context
-  Buffer (*allocate)(size_t bytes);    // zeroed device memory
+  std::shared_ptr<void> (*open)();        // a queue, for one Context
+  Buffer (*allocate)(size_t bytes);       // zeroed device memory
   Buffer (*allocate_host)(size_t bytes);  // host memory that copies to and from the device need not wait for
-  void (*store)(void* to, const void* from, size_t bytes);  // to the device, at once: for weights, not for batches
-  void (*upload)(Context&, void* to, const void* from, size_t bytes);    // queued; `from` may be reused after wait()
-  void (*download)(Context&, void* to, const void* from, size_t bytes);  // queued; the bytes are there after wait()
-  void (*fill)(Context&, void* to, uint8_t value, size_t bytes);         // queued
+  void (*store)(void* to, const void* from,
+                size_t bytes);  // to the device, at once: for weights, not for batches
+  void (*upload)(Context&, void* to, const void* from,
+                 size_t bytes);  // queued; `from` may be reused after wait()
+  void (*download)(Context&, void* to, const void* from,
+                   size_t bytes);                                 // queued; the bytes are there after wait()
+  void (*fill)(Context&, void* to, uint8_t value, size_t bytes);  // queued
   void (*wait)(Context&);
-  // Records what `body` queues, to be replayed in one call: pointers and capacities stay, what they point to may change.
+  // Records what `body` queues, to be replayed in one call: pointers and capacities stay, what they point to
+  // may change.
   std::shared_ptr<void> (*record)(Context&, const std::function<void()>& body);
   void (*replay)(Context&, const std::shared_ptr<void>& recorded);
   size_t (*nodes)(const std::shared_ptr<void>& recorded);  // launches in one replay
-  // Multiply-adds and adds a second of the matrix units alone, operands at hand: what speeds are a share of. Waits.
+  // Multiply-adds and adds a second of the matrix units alone, operands at hand: what speeds are a share of.
+  // Waits.
   double (*peak_flops)(Context&, Dtype);
 };
 
 struct Backend {
-  const char* name;         // "scalar", "avx2", "avx512", "avx512bf16", "cuda"
+  const char* name;  // "scalar", "avx2", "avx512", "avx512bf16", "cuda"
   const char* description;
-  bool (*runs_here)();      // does this machine have what it needs?
+  bool (*runs_here)();  // does this machine have what it needs?
 
   PackedLinear (*pack_linear)(const float* w, const float* bias, int n, int k, Dtype dtype);
   size_t (*scratch_bytes)(int max_len, int heads, int head_dim);  // per worker, enough for every op
 
-  // What is fastest for so many rows: layer_norm and then linear (none), or linear with a norm; divided only where the
-  // norm is folded into w, `moments`: and x_moments can be given. Null: linear takes neither a norm nor an index.
+  // What is fastest for so many rows: layer_norm and then linear (none), or linear with a norm; divided only
+  // where the norm is folded into w, `moments`: and x_moments can be given. Null: linear takes neither a norm
+  // nor an index.
   NormFusion (*fuses_norm)(int rows, int n, int k, bool folded, bool moments);
   void (*linear)(Context&, const LinearArgs&) noexcept;
   void (*layer_norm)(Context&, const LayerNormArgs&) noexcept;
@@ -120,17 +134,20 @@ struct Backend {
 
   const DeviceCalls* device = nullptr;  // null: tensors, offsets and index arrays are in host memory
   std::string (*why_not)() = nullptr;   // what the machine lacks, where runs_here() alone does not say it
-  // Does linear write moments for this shape, 16-bit rows, weights and residual, no activation? Null: it does not.
+  // Does linear write moments for this shape, 16-bit rows, weights and residual, no activation? Null: it does
+  // not.
   bool (*gives_moments)(int rows, int n, int k) = nullptr;
-  bool narrow_stream = false;           // takes f16 beside f32 and bf16, and residual rows in any of them
-  bool (*takes_eight_bits)() = nullptr;       // does this machine multiply e4m3 and int8? Null: it does not
-  // Is mlp, for at most so many rows of 16-bit weights, faster than layer_norm and two linears? Null: there is none.
+  bool narrow_stream = false;            // takes f16 beside f32 and bf16, and residual rows in any of them
+  bool (*takes_eight_bits)() = nullptr;  // does this machine multiply e4m3 and int8? Null: it does not
+  // Is mlp, for at most so many rows of 16-bit weights, faster than layer_norm and two linears? Null: there
+  // is none.
   bool (*fuses_mlp)(int row_capacity, int dim, int hidden) = nullptr;
   void (*mlp)(Context&, const MlpArgs&) noexcept = nullptr;
 };
 
-// All tables in this build, slowest first; the best that runs here; one by name (Error if unknown or not runnable here).
-// find_backend("") honours the environment variable HEDGEROW_KERNELS, else picks the best CPU level.
+// All tables in this build, slowest first; the best that runs here; one by name (Error if unknown or not
+// runnable here). find_backend("") honours the environment variable HEDGEROW_KERNELS, else picks the best CPU
+// level.
 const std::vector<const Backend*>& all_backends();
 const Backend& find_backend(const std::string& name = "");
 

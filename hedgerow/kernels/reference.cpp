@@ -80,7 +80,8 @@ Moments moments(const std::vector<double>& x) {
 void normalise(std::vector<double>& x, const Tensor& gamma, const Tensor& beta, float eps) {
   const Moments m = moments(x);
   for (size_t c = 0; c < x.size(); ++c)
-    x[c] = (x[c] - m.mean) / std::sqrt(m.variance + eps) * (gamma ? value(gamma, c) : 1) + (beta ? value(beta, c) : 0);
+    x[c] = (x[c] - m.mean) / std::sqrt(m.variance + eps) * (gamma ? value(gamma, c) : 1) +
+           (beta ? value(beta, c) : 0);
 }
 
 // To the nearest value that `to` holds (f16 without its overflow).
@@ -125,7 +126,8 @@ std::vector<double> linear(const LinearArgs& a, const float* w, const float* bia
   return out;
 }
 
-std::vector<double> mlp(const MlpArgs& a, const float* w1, const float* bias1, const float* w2, const float* bias2) {
+std::vector<double> mlp(const MlpArgs& a, const float* w1, const float* bias1, const float* w2,
+                        const float* bias2) {
   const int dim = a.w1->k, hidden = a.w1->n;
   std::vector<double> out, inside(hidden);
   for (int i = 0; i < a.rows.rows(); ++i) {

@@ -17,7 +17,8 @@ namespace hedgerow::reference {
 // dtype is).
 std::vector<double> linear(const LinearArgs& args, const float* w, const float* bias, int n, int k);
 // As for linear: w1 [hidden, dim] and w2 [dim, hidden] row-major, rounded to the dtype of args.w1.
-std::vector<double> mlp(const MlpArgs& args, const float* w1, const float* bias1, const float* w2, const float* bias2);
+std::vector<double> mlp(const MlpArgs& args, const float* w1, const float* bias1, const float* w2,
+                        const float* bias2);
 std::vector<double> layer_norm(const LayerNormArgs& args);
 
 struct Attended {

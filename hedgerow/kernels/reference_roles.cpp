@@ -54,9 +54,9 @@ std::vector<uint8_t> survivor_roles(const SurvivorRolesArgs& a) {
   for (int s = 0; s < a.rows.batch; ++s)
     for (int j = a.rows.begin(s); j < a.rows.end(s); ++j) {
       const bool special = j - a.rows.begin(s) < a.special;
-      role.push_back(special || !a.survives_prune.as<uint8_t>()[j]   ? 0
-                     : a.survives_merge.as<uint8_t>()[j] ? 2
-                                                         : 1);
+      role.push_back(special || !a.survives_prune.as<uint8_t>()[j] ? 0
+                     : a.survives_merge.as<uint8_t>()[j]           ? 2
+                                                                   : 1);
     }
   return role;
 }

@@ -25,7 +25,8 @@ void check_budget(const PruneBudget& b, int image) {
   if (b.merge < 0) wanted("merge", "0 or more", b.merge);
 }
 
-// ATS leaves about these shares of the patches of a photograph after its first block and after each one more (means of 400).
+// ATS leaves about these shares of the patches of a photograph after its first block and after each one more
+// (means of 400).
 constexpr double kAtsFirstShare = 0.8, kAtsShare = 0.89;
 
 }  // namespace
@@ -147,7 +148,8 @@ BatchPlan plan_batch(const VitConfig& c, const VitRun& run, const std::vector<in
           exact = false;
         }
       } else if (list) {
-        plan.counts[at] = std::min(diffrate_count(list->prune[b], patches[i] + special, special) - special, now);
+        plan.counts[at] =
+            std::min(diffrate_count(list->prune[b], patches[i] + special, special) - special, now);
         const int entry = std::min(list->prune[b], list->merge[b]);
         plan.merges[at] = std::min(diffrate_count(entry, patches[i] + special, special) - special, now);
         if (plan.merges[at] < now) plan.cuts |= uint64_t{1} << b;

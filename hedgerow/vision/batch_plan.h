@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the host knows of a batch before it runs: how many rows each choice of each picture keeps. Counts follow from the
-// method's arithmetic alone; where the data decides (thresholds, mass, ATS), they stay open and only the rule is here.
+// What the host knows of a batch before it runs: how many rows each choice of each picture keeps. Counts
+// follow from the method's arithmetic alone; where the data decides (thresholds, mass, ATS), they stay open
+// and only the rule is here.
 #pragma once
 
 #include <cstdint>
@@ -14,14 +15,15 @@ namespace hedgerow {
 struct BatchPlan {
   int batch = 0, layers = 0;
   std::vector<int32_t> counts;  // [layers][batch] candidates that the choice made in a block keeps
-  std::vector<int32_t> merges;  // [layers][batch] DiffRate: of those, what merging leaves; ToMe: pairs that merge
+  std::vector<int32_t>
+      merges;  // [layers][batch] DiffRate: of those, what merging leaves; ToMe: pairs that merge
   std::vector<float> thresholds;
   std::vector<double> masses;
   std::vector<int32_t> floors, samples;
   uint64_t cuts = 0;      // bit b: block b drops or merges rows of some picture (DiffRate, ToMe)
   uint64_t foldings = 0;  // bit b: DiffRate folds rows in block b
-  // [layers] of the batch leaving each block, special rows counted: rows as far as foreseen, and what rows and the longest
-  // picture cannot exceed.
+  // [layers] of the batch leaving each block, special rows counted: rows as far as foreseen, and what rows
+  // and the longest picture cannot exceed.
   std::vector<int> likely_rows, most_rows, longest;
 
   const int32_t* counts_at(int block) const { return counts.data() + static_cast<size_t>(block) * batch; }
@@ -62,8 +64,8 @@ bool wants_first_row(const Prune& prune, int block, int layers);
 // Does this block drop queries inside its attention (ATS)?
 bool drops_queries(const Prune& prune, int block, int layers);
 
-// One picture's values of a single prune: how many candidates its rate keeps (special rows that compete are counted),
-// and the share for SelectMode::mass or quantile.
+// One picture's values of a single prune: how many candidates its rate keeps (special rows that compete are
+// counted), and the share for SelectMode::mass or quantile.
 struct SinglePrune {
   int32_t count;
   float threshold;

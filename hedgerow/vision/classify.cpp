@@ -113,8 +113,9 @@ Preprocess ClassifierModel::preprocess_for(int size) const {
 std::shared_ptr<const ClassifierModel> load_classifier_model(const std::string& path,
                                                              const ModelOptions& options) {
   const Backend& backend = find_backend(options.kernels);
-  require(takes(backend, options.dtype), fmt::format("dtype: wanted {} with kernels {} on this machine, found {}",
-                                                     dtypes_of(backend), backend.name, name_of(options.dtype)));
+  require(takes(backend, options.dtype),
+          fmt::format("dtype: wanted {} with kernels {} on this machine, found {}", dtypes_of(backend),
+                      backend.name, name_of(options.dtype)));
   const VitCheckpoint checkpoint = load_vit(path, options.image_size);
   auto model = std::make_shared<ClassifierModel>();
   model->path = checkpoint.path;
@@ -189,7 +190,8 @@ std::shared_ptr<Buffer> Classifier::free_block() {
   for (const auto& block : blocks_)
     if (block.use_count() == 1) return block;
   const size_t side = static_cast<size_t>(options_.max_size);
-  blocks_.push_back(std::make_shared<Buffer>(device->allocate_host(static_cast<size_t>(options_.batch) * side * side * 12)));
+  blocks_.push_back(std::make_shared<Buffer>(
+      device->allocate_host(static_cast<size_t>(options_.batch) * side * side * 12)));
   return blocks_.back();
 }
 

@@ -30,7 +30,8 @@ struct PreprocessOverrides {
 };
 
 struct ModelOptions {
-  std::string kernels;       // a backend's name, "cuda" for a GPU; empty: HEDGEROW_KERNELS, else the best CPU level here
+  std::string
+      kernels;  // a backend's name, "cuda" for a GPU; empty: HEDGEROW_KERNELS, else the best CPU level here
   Dtype dtype = Dtype::f32;  // f32 or bf16; on a GPU also f16, on Hopper e4m3 and i8
   int image_size = 0;        // resolution; 0: the checkpoint's
   PreprocessOverrides overrides;
@@ -71,8 +72,8 @@ struct PictureRequest {
 // A picture ready for the network, or the reason why it is not.
 struct PreparedPicture {
   std::string path, error;
-  std::vector<float> pixels;   // empty when the caller's chw is used
-  const float* chw = nullptr;  // pixels.data(), the caller's, or in `block`
+  std::vector<float> pixels;            // empty when the caller's chw is used
+  const float* chw = nullptr;           // pixels.data(), the caller's, or in `block`
   std::shared_ptr<const Buffer> block;  // a batch's pixels where a device fetches them without waiting
   int width = 0, height = 0;
   std::optional<double> keep, threshold;
@@ -85,7 +86,7 @@ struct ClassifierOptions {
   Prune prune;
   Layout layout = Layout::ragged;
   bool batch_invariant = false;  // VitRun's
-  int batch = 8;  // pictures a forward
+  int batch = 8;                 // pictures a forward
   int threads = 1;
   int top = 5;       // labels a result
   int max_size = 0;  // largest resolution a picture may ask for; 0: the model's

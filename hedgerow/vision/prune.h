@@ -75,8 +75,8 @@ struct Prune {
   int after = 4;                       // single-prune methods: after this many blocks
   std::string rates;                   // diffrate: name of its list ("T 0.8"); empty: by model width
   uint64_t seed = 0;
-  // ats, for speed studies: [image][block] rows leaving each block, special rows counted; that many of the best-scored
-  // patches stay instead of those that sampling would pick.
+  // ats, for speed studies: [image][block] rows leaving each block, special rows counted; that many of the
+  // best-scored patches stay instead of those that sampling would pick.
   std::vector<std::vector<int32_t>> imposed;
   ScoreFunction score;  // custom
   // A method of your own. after_block: set keep[row] = 0 to stop a row, special rows too (a picture may end

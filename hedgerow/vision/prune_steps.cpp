@@ -100,7 +100,8 @@ void PruneSteps::after_attention(int block, const Tensor& k) {
   if (method_ == PruneMethod::diffrate) merge_diffrate(block);
   if (!is_evit(method_) || prune_stage(block, s_.config().layers) < 0) return;
   for (int i = 0; i < s_.batch; ++i)
-    s_.counts[static_cast<size_t>(i)] = evit_count(s_.live[static_cast<size_t>(i)], budget_of(run_.prune, i).keep);
+    s_.counts[static_cast<size_t>(i)] =
+        evit_count(s_.live[static_cast<size_t>(i)], budget_of(run_.prune, i).keep);
   score_first_row(static_cast<float>(s_.config().heads), {});
   const bool fuse = method_ == PruneMethod::evit;
   drop({.mode = SelectMode::top_k, .count = s_.counts.data(), .append = fuse ? 1 : 0}, fuse, block);

@@ -150,8 +150,9 @@ Picture resize(const Picture& in, int width, int height, Interpolation f) {
   if (width == in.width && height == in.height) return in;
   if (f == Interpolation::nearest) return nearest(in, width, height);
 
-  // Rounding in between makes the order matter. Pillow 13 begins with the height where it shrinks by more than twice what
-  // the width does (up to 12 it always began with the width). A pass that would change nothing is left out.
+  // Rounding in between makes the order matter. Pillow 13 begins with the height where it shrinks by more
+  // than twice what the width does (up to 12 it always began with the width). A pass that would change
+  // nothing is left out.
   if (in.height > height && in.height - height > 2 * (in.width - width))
     return resize_width(resize_height(in, height, f), width, f);
   return resize_height(resize_width(in, width, f), height, f);

@@ -63,8 +63,8 @@ struct VitParameters {
 
 struct VitWeights;  // opaque; see vit_weights.h
 
-// Packs for `backend`'s layout in dtype f32 or bf16, on a GPU also f16, on Hopper also e4m3 and i8 (docs/numerics.md says
-// what then is of 8 bits and what stays f16). Throws Error on an impossible config.
+// Packs for `backend`'s layout in dtype f32 or bf16, on a GPU also f16, on Hopper also e4m3 and i8
+// (docs/numerics.md says what then is of 8 bits and what stays f16). Throws Error on an impossible config.
 std::shared_ptr<const VitWeights> pack_vit(const VitParameters& parameters, const Backend& backend,
                                            Dtype dtype);
 const VitConfig& config_of(const VitWeights& weights);
@@ -130,12 +130,15 @@ struct VitRun {
   Layout layout = Layout::ragged;
   Output output = Output::logits;
   VitTrace* trace = nullptr;  // optional; CPU only
-  // The last block computes only what the read-out rows need, unless this is set (for comparison: the logits are equal).
+  // The last block computes only what the read-out rows need, unless this is set (for comparison: the logits
+  // are equal).
   bool whole_last_block = false;
-  // On a device the pass is recorded once per kind and replayed; set this to queue every op anew (same bits, slower).
+  // On a device the pass is recorded once per kind and replayed; set this to queue every op anew (same bits,
+  // slower).
   bool eager = false;
-  // On a device a picture's bits may depend on its batch, whose rows choose the kernels. With this they do not: the same
-  // bits alone, in any batch, any order and any layout, for some time more (docs/numerics.md). The CPU always does so.
+  // On a device a picture's bits may depend on its batch, whose rows choose the kernels. With this they do
+  // not: the same bits alone, in any batch, any order and any layout, for some time more (docs/numerics.md).
+  // The CPU always does so.
   bool batch_invariant = false;
 };
 
@@ -143,8 +146,9 @@ struct VitRun {
 // result is owned by the state and reused: nothing is allocated after the first call of a kind.
 const VitResult& forward(VitState& state, const VitImage* images, int batch, const VitRun& run);
 
-// The two halves of forward(), so that one thread may keep several states busy: submit() returns once the work is queued
-// (on a GPU; elsewhere it is done), collect() waits for it. Pixels must stay until collect(); one submit at a time.
+// The two halves of forward(), so that one thread may keep several states busy: submit() returns once the
+// work is queued (on a GPU; elsewhere it is done), collect() waits for it. Pixels must stay until collect();
+// one submit at a time.
 void submit(VitState& state, const VitImage* images, int batch, const VitRun& run);
 const VitResult& collect(VitState& state);
 

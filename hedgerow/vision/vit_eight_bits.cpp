@@ -12,13 +12,14 @@ double most_normed(const std::vector<float>& gamma, const std::vector<float>& be
   const double length = std::sqrt(static_cast<double>(gamma.size()));
   double most = 0;
   for (size_t k = 0; k < gamma.size(); ++k)
-    most = std::max(most, length * std::fabs(static_cast<double>(gamma[k])) + std::fabs(static_cast<double>(beta[k])));
+    most = std::max(
+        most, length * std::fabs(static_cast<double>(gamma[k])) + std::fabs(static_cast<double>(beta[k])));
   return most;
 }
 
 // Largest |w (z gamma + beta) + bias| over the outputs, the same z.
-double most_behind(const std::vector<float>& w, const std::vector<float>& bias, const std::vector<float>& gamma,
-                   const std::vector<float>& beta) {
+double most_behind(const std::vector<float>& w, const std::vector<float>& bias,
+                   const std::vector<float>& gamma, const std::vector<float>& beta) {
   const size_t dim = gamma.size();
   double most = 0;
   for (size_t n = 0; n * dim < w.size(); ++n) {

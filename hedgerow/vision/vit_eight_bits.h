@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which products of a Vision Transformer run in 8 bits (--dtype fp8, int8), and the units of the e4m3 rows they take.
+// Which products of a Vision Transformer run in 8 bits (--dtype fp8, int8), and the units of the e4m3 rows
+// they take.
 //
-// e4m3 is a floating format: a unit only has to keep rows from overflowing, and a few octaves of slack cost nothing, since
-// 17 octaves lie below the largest value. So units are not measured on pictures but follow from the weights: a normalised row
-// has length sqrt(dim) at most, and what a product makes of it is bounded by Cauchy and Schwarz.
+// e4m3 is a floating format: a unit only has to keep rows from overflowing, and a few octaves of slack cost
+// nothing, since 17 octaves lie below the largest value. So units are not measured on pictures but follow
+// from the weights: a normalised row has length sqrt(dim) at most, and what a product makes of it is bounded
+// by Cauchy and Schwarz.
 #pragma once
 
 #include "hedgerow/vision/vit.h"
@@ -17,9 +19,9 @@ struct E4m3Units {
 };
 E4m3Units e4m3_units(const VitBlockParameters& block);
 
-// The dtypes of a block's larger products in a model packed as `asked`, e4m3 or int8. int8 is for rows behind a norm, whose largest
-// value is known when they are written: a unit for each row leaves a third of e4m3's noise. What GELU puts out has no such
-// unit; it is f16, in the second half of the blocks e4m3.
+// The dtypes of a block's larger products in a model packed as `asked`, e4m3 or int8. int8 is for rows behind
+// a norm, whose largest value is known when they are written: a unit for each row leaves a third of e4m3's
+// noise. What GELU puts out has no such unit; it is f16, in the second half of the blocks e4m3.
 struct EightBits {
   Dtype qkv, fc1, fc2;
 };

@@ -22,14 +22,18 @@ VitQueue::VitQueue(std::shared_ptr<const VitWeights> weights, VitLimits limits, 
     : weights_(std::move(weights)), limits_(limits), on_(on), max_len_(limits.max_tokens) {
   const VitConfig& c = weights_->config;
   const size_t b = static_cast<size_t>(limits_.max_batch), r = b * static_cast<size_t>(max_len_);
-  const size_t d = static_cast<size_t>(c.dim), s = static_cast<size_t>(c.special()), layers = static_cast<size_t>(c.layers);
-  const size_t half = static_cast<size_t>(bytes_of(weights_->dtype)), wide = static_cast<size_t>(bytes_of(weights_->stream));
+  const size_t d = static_cast<size_t>(c.dim), s = static_cast<size_t>(c.special()),
+               layers = static_cast<size_t>(c.layers);
+  const size_t half = static_cast<size_t>(bytes_of(weights_->dtype)),
+               wide = static_cast<size_t>(bytes_of(weights_->stream));
   for (RowSet& set : sets_) set.x = on_device(r * d * wide);
   positions_ = on_device(r * d * wide);
   const auto gives = weights_->backend->gives_moments;
-  if (weights_->folded && gives && gives(static_cast<int>(r), c.dim, c.dim)) moments_ = on_device(r * (d / 64) * 8);
+  if (weights_->folded && gives && gives(static_cast<int>(r), c.dim, c.dim))
+    moments_ = on_device(r * (d / 64) * 8);
   for (Buffer& n : narrow_) n = on_device(r * d * half);
-  wide_ = on_device(r * half * static_cast<size_t>(std::max({3 * c.dim, c.hidden_dim, 3 * c.patch * c.patch})));
+  wide_ =
+      on_device(r * half * static_cast<size_t>(std::max({3 * c.dim, c.hidden_dim, 3 * c.patch * c.patch})));
   for (Buffer* column : {&key_bias_, &score_, &weight_, &kept_, &row_units_}) *column = on_device(r * 4);
   alive_ = on_device(r);
   first_row_ = on_device(r * static_cast<size_t>(c.heads) * 4);
@@ -42,7 +46,8 @@ VitQueue::VitQueue(std::shared_ptr<const VitWeights> weights, VitLimits limits, 
   for (size_t i = 0; i <= b; ++i) one[i] = static_cast<int32_t>(i), leads[i] = static_cast<int32_t>(i * s);
   one_each_ = copy_on(*weights_->backend, one.data(), one.size() * 4);
   lead_offsets_ = copy_on(*weights_->backend, leads.data(), leads.size() * 4);
-  const size_t results = b * static_cast<size_t>(c.classes) * 4 + static_cast<size_t>(most_slots(c.layers)) * (b + 1) * 4;
+  const size_t results =
+      b * static_cast<size_t>(c.classes) * 4 + static_cast<size_t>(most_slots(c.layers)) * (b + 1) * 4;
   results_ = on_device(results);
   image_table_ = on_device(b * sizeof(void*));
   heights_ = on_device(b * 4);
@@ -88,10 +93,12 @@ void VitQueue::check(const VitImage* images, int batch, const VitRun& run) const
     if (unmet) throw Error(fmt::format("{}: this needs rows on the host: run it on the CPU", what));
   };
   need_host(run.trace != nullptr, "vit: trace");
-  need_host(run.prune.after_block || run.prune.readout || run.prune.method == PruneMethod::custom, "prune: a callback");
+  need_host(run.prune.after_block || run.prune.readout || run.prune.method == PruneMethod::custom,
+            "prune: a callback");
   need_host(run.layout == Layout::padded_max, "layout padded-max");
-  need_host(run.layout == Layout::padded && (run.prune.method == PruneMethod::evit || run.output == Output::tokens),
-            "layout padded with fused tokens, or with tokens as output");
+  need_host(
+      run.layout == Layout::padded && (run.prune.method == PruneMethod::evit || run.output == Output::tokens),
+      "layout padded with fused tokens, or with tokens as output");
 }
 
 // Positions, patch numbers and offsets follow from the pictures' sizes: laid out anew when those change.
@@ -102,7 +109,8 @@ void VitQueue::place_shapes() {
   std::vector<float> positions;
   for (int i = 0; i < batch_; ++i) {
     const size_t k = static_cast<size_t>(i);
-    const bool again = i > 0 && heights_now_[k] == heights_now_[k - 1] && widths_now_[k] == widths_now_[k - 1];
+    const bool again =
+        i > 0 && heights_now_[k] == heights_now_[k - 1] && widths_now_[k] == widths_now_[k - 1];
     const size_t rows = static_cast<size_t>(patches_[k] + c.special());
     if (again) {
       const size_t from = positions.size() - rows * d;
@@ -110,7 +118,8 @@ void VitQueue::place_shapes() {
       std::copy_n(positions.begin() + static_cast<int64_t>(from), rows * d,
                   positions.begin() + static_cast<int64_t>(from + rows * d));
     } else {
-      const std::vector<float> one = position_rows(*weights_, heights_now_[k] / c.patch, widths_now_[k] / c.patch);
+      const std::vector<float> one =
+          position_rows(*weights_, heights_now_[k] / c.patch, widths_now_[k] / c.patch);
       positions.insert(positions.end(), one.begin(), one.end());
     }
     for (int r = 0; r < patches_[k] + c.special(); ++r)
@@ -132,14 +141,17 @@ void VitQueue::place_shapes() {
 
 void VitQueue::upload_pixels(const VitImage* images) {
   const size_t patch = static_cast<size_t>(config().patch);
-  const size_t room = static_cast<size_t>(limits_.max_tokens) * 3 * patch * patch;  // values a picture may have
+  const size_t room =
+      static_cast<size_t>(limits_.max_tokens) * 3 * patch * patch;  // values a picture may have
   std::vector<const float*> table(static_cast<size_t>(batch_));
   const bool moves = on_.backend().device != nullptr;
   for (int i = 0; i < batch_; ++i) {
     const VitImage& image = images[i];
-    float* const to = moves && !image.on_device ? pixels_.as<float>() + static_cast<size_t>(i) * room : nullptr;
+    float* const to =
+        moves && !image.on_device ? pixels_.as<float>() + static_cast<size_t>(i) * room : nullptr;
     table[static_cast<size_t>(i)] = to ? to : image.pixels;
-    if (to) copy_in(to, image.pixels, 12 * static_cast<size_t>(image.height) * static_cast<size_t>(image.width));
+    if (to)
+      copy_in(to, image.pixels, 12 * static_cast<size_t>(image.height) * static_cast<size_t>(image.width));
   }
   if (table == pixels_now_) return;
   pixels_now_ = std::move(table);
@@ -177,9 +189,10 @@ void VitQueue::upload_plan() {
 // Runs of one kind queue the same ops: what differs between them lies in the arrays that upload_plan fills.
 std::string VitQueue::kind_of(const VitRun& run, int batch) const {
   const Prune& p = run.prune;
-  return fmt::format("{} {} {} {} {} {} {} {} {} {} {}", batch, static_cast<int>(p.method), static_cast<int>(p.rule), p.after,
-                     static_cast<int>(run.layout), static_cast<int>(run.output), run.whole_last_block, run.batch_invariant,
-                     plan().cuts, p.imposed.empty(), p.method == PruneMethod::paper_dynamicvit ? p.seed : 0);
+  return fmt::format("{} {} {} {} {} {} {} {} {} {} {}", batch, static_cast<int>(p.method),
+                     static_cast<int>(p.rule), p.after, static_cast<int>(run.layout),
+                     static_cast<int>(run.output), run.whole_last_block, run.batch_invariant, plan().cuts,
+                     p.imposed.empty(), p.method == PruneMethod::paper_dynamicvit ? p.seed : 0);
 }
 
 // Bounds are rounded up, so that a little more does not mean recording anew.
@@ -197,7 +210,8 @@ void VitQueue::fit_bounds() {
   const int row_step = std::max(kLengthStep, capacity_ / kRowSteps);
   for (size_t b = 0; b < k.longest.size(); ++b) {
     k.longest[b] = std::min(max_len_, std::max(k.longest[b], up(plan().longest[b], kLengthStep)));
-    k.most_rows[b] = std::min(batch_ * k.longest[b], std::max(k.most_rows[b], up(plan().most_rows[b], row_step)));
+    k.most_rows[b] =
+        std::min(batch_ * k.longest[b], std::max(k.most_rows[b], up(plan().most_rows[b], row_step)));
   }
   if (waiting_ && k.graph) on_.backend().device->wait(on_);  // replays of what goes now
   k.graph.reset();
@@ -219,7 +233,8 @@ void VitQueue::submit(const VitImage* images, int batch, const VitRun& run) {
     const PruneBudget& budget = budget_of(p, i);
     const bool draws = budget.keep_max > budget.keep;
     if (draws && !image.content_hash && image.on_device)
-      throw Error(fmt::format("vit: picture {}: a range of keep rates for pixels on the device needs a content_hash", i));
+      throw Error(fmt::format(
+          "vit: picture {}: a range of keep rates for pixels on the device needs a content_hash", i));
     content_.push_back(!draws ? 0 : image.content_hash ? image.content_hash : hash_pixels(image));
   }
   if (plan_memory_.update(c, run, patches_, content_)) plan_sent_ = false;
@@ -257,7 +272,8 @@ void VitQueue::submit(const VitImage* images, int batch, const VitRun& run) {
                static_cast<size_t>(kind_->slots) * static_cast<size_t>(batch_ + 1) * 4);
   tokens_wanted_ = run.output == Output::tokens;
   if (tokens_wanted_) {
-    copy_out(host_tokens_.as(), tokens_.as(), static_cast<size_t>(capacity_) * static_cast<size_t>(c.dim) * 4);
+    copy_out(host_tokens_.as(), tokens_.as(),
+             static_cast<size_t>(capacity_) * static_cast<size_t>(c.dim) * 4);
     const Buffer& patch = kind_->last_slot == 0 ? patch_start_ : sets_[kind_->last_set].patch;
     copy_out(host_patch_.as(), patch.as(), static_cast<size_t>(capacity_) * 4);
   }
@@ -368,7 +384,8 @@ void VitQueue::reserve_for(const VitRun& run, const VitImage* images, int batch)
     if (!host_tokens_) host_tokens_ = Buffer(r * d * 4);
     if (!host_patch_) host_patch_ = Buffer(r * 4);
   }
-  const bool uploads = on_.backend().device && std::any_of(images, images + batch, [](const VitImage& i) { return !i.on_device; });
+  const bool uploads = on_.backend().device &&
+                       std::any_of(images, images + batch, [](const VitImage& i) { return !i.on_device; });
   if (uploads) reserve(pixels_, r * 3 * static_cast<size_t>(c.patch) * static_cast<size_t>(c.patch) * 4);
 }
 

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// The forward pass as a queue of ops that never asks for a length, for backends whose offsets live on a device: what the
-// host knows (sizes, budgets) is uploaded first, what it wants to know (logits, rows left) comes back last. On a device
-// the queue is recorded once per kind of run and replayed over batches with other lengths and budgets.
+// The forward pass as a queue of ops that never asks for a length, for backends whose offsets live on a
+// device: what the host knows (sizes, budgets) is uploaded first, what it wants to know (logits, rows left)
+// comes back last. On a device the queue is recorded once per kind of run and replayed over batches with
+// other lengths and budgets.
 //
-// Same ops, same order as vit.cpp's forward(): on a CPU table the logits are equal bit for bit, which is how this file is
-// tested where no GPU is.
+// Same ops, same order as vit.cpp's forward(): on a CPU table the logits are equal bit for bit, which is how
+// this file is tested where no GPU is.
 #pragma once
 
 #include <map>
@@ -24,11 +25,11 @@ class VitQueue {
   // `on` must outlive this; its backend is the weights'. max_tokens is not 0.
   VitQueue(std::shared_ptr<const VitWeights> weights, VitLimits limits, Context& on);
 
-  // Checks, uploads and queues. Throws Error on shapes and methods that do not fit (callbacks, traces and padded-max
-  // need rows on the host).
+  // Checks, uploads and queues. Throws Error on shapes and methods that do not fit (callbacks, traces and
+  // padded-max need rows on the host).
   void submit(const VitImage* images, int batch, const VitRun& run);
-  // Waits for everything submitted, and reads the last one's results. Submitting again before that is allowed: passes
-  // follow each other, and only the last one's results are read.
+  // Waits for everything submitted, and reads the last one's results. Submitting again before that is
+  // allowed: passes follow each other, and only the last one's results are read.
   const VitResult& collect();
   // Launches in one replay of this kind of run; 0 where it was not recorded.
   size_t nodes(const VitRun& run, int batch) const;
@@ -49,10 +50,10 @@ class VitQueue {
   // What one recorded kind of run leaves behind: how to read its results.
   struct Recorded {
     std::shared_ptr<void> graph;
-    // [layers] leaving each block, of the batches seen so far: bounds that grow where a batch needs more (it is then
-    // recorded anew), and a guess at the rows.
+    // [layers] leaving each block, of the batches seen so far: bounds that grow where a batch needs more (it
+    // is then recorded anew), and a guess at the rows.
     std::vector<int> most_rows, longest, likely_rows;
-    std::vector<int> kept_slot;    // [layers]
+    std::vector<int> kept_slot;  // [layers]
     std::vector<Term> terms;
     int slots = 1, last_slot = 0, last_set = 0;
   };
@@ -74,11 +75,13 @@ class VitQueue {
   void attend_for_readout(int block);
   void feed_forward(int block, const Tensor& x, const Ragged& rows, int slot);
   void read_out(bool special_only);
-  void norm(const NormWeights& w, const Tensor& x, const Tensor& out, const Ragged& rows, const Tensor& index = {},
-            float eps = 0);
-  // out = act(norm(x) w^T + bias), in one launch where the backend says that it pays; `normed` holds the rows in between.
-  void norm_linear(const NormWeights& n, const Tensor& x, const PackedLinear& w, const Tensor& normed, const Tensor& out,
-                   const Ragged& rows, Activation act = Activation::none, const Tensor& index = {});
+  void norm(const NormWeights& w, const Tensor& x, const Tensor& out, const Ragged& rows,
+            const Tensor& index = {}, float eps = 0);
+  // out = act(norm(x) w^T + bias), in one launch where the backend says that it pays; `normed` holds the rows
+  // in between.
+  void norm_linear(const NormWeights& n, const Tensor& x, const PackedLinear& w, const Tensor& normed,
+                   const Tensor& out, const Ragged& rows, Activation act = Activation::none,
+                   const Tensor& index = {});
   // x = act(...) w^T + bias + residual, which leaves moments where the backend gives them.
   void linear_to_stream(const PackedLinear& w, const Tensor& from, const Tensor& residual);
   // The projections in wide_, `width` values a row: keys from column `keys` on, values behind them.
@@ -127,7 +130,9 @@ class VitQueue {
   Tensor rows_for(const PackedLinear& w, float unit, const Buffer& b, int rows) const;
   // Their units where it is int8.
   Tensor units_for(Dtype dtype, int rows) const;
-  Tensor stream(const Buffer& b) const { return matrix_view(b.as(), weights_->stream, capacity_, config().dim); }
+  Tensor stream(const Buffer& b) const {
+    return matrix_view(b.as(), weights_->stream, capacity_, config().dim);
+  }
   Tensor x() const { return stream(sets_[now_.set].x); }
   Tensor moments() const { return matrix_view(moments_.as(), Dtype::f32, capacity_, config().dim / 64 * 2); }
   Tensor column(const Buffer& b, Dtype d) const { return vector_view(b.as(), d, capacity_); }
@@ -152,16 +157,18 @@ class VitQueue {
   Buffer moments_;           // of the residual stream's rows (LinearArgs::moments)
   Buffer positions_;         // residual rows a batch starts from, laid out when its sizes change
   Buffer row_units_;         // f32 [capacity]: of int8 rows, from a norm to the product behind it
-  Buffer alive_, role_, survivors_, key_bias_, first_row_, score_, weight_, similarity_, unit_, kept_, best_, into_;
-  Buffer seen_, seen_row_;  // full grid: keys and values of the rows alive, f [capacity, 2 dim]; their first_row
-  Buffer ones_size_;                     // f32 [capacity] of 1: merged sizes at the start
-  Buffer patch_start_;                   // i32 [capacity]: patch numbers at the start
+  Buffer alive_, role_, survivors_, key_bias_, first_row_, score_, weight_, similarity_, unit_, kept_, best_,
+      into_;
+  Buffer seen_,
+      seen_row_;        // full grid: keys and values of the rows alive, f [capacity, 2 dim]; their first_row
+  Buffer ones_size_;    // f32 [capacity] of 1: merged sizes at the start
+  Buffer patch_start_;  // i32 [capacity]: patch numbers at the start
   Buffer lead_, lead_offsets_, one_each_;  // [batch * special]; offsets of `special` rows a picture; of one
   Buffer small_x_, small_narrow_[2], small_wide_, normed_lead_;
   Buffer tokens_;
-  Buffer results_;               // logits [batch, classes], then offsets, a slot a step: one copy brings both back
+  Buffer results_;  // logits [batch, classes], then offsets, a slot a step: one copy brings both back
   Buffer pixels_, image_table_, heights_, widths_;
-  Buffer plan_;                  // counts, merges, thresholds, masses, floors, samples of the batch
+  Buffer plan_;  // counts, merges, thresholds, masses, floors, samples of the batch
   Buffer host_plan_, host_results_, host_tokens_, host_patch_;
   int32_t* results_offsets_ = nullptr;
   int32_t *plan_counts_ = nullptr, *plan_merges_ = nullptr, *plan_floors_ = nullptr, *plan_samples_ = nullptr;
@@ -169,13 +176,13 @@ class VitQueue {
   double* plan_masses_ = nullptr;
   std::vector<char> packed_plan_;
   bool plan_sent_ = false;  // plan() is what the pointers above lead to
-  size_t plan_there_ = 0;  // bytes of the plan that is on the device, as in host_plan_
+  size_t plan_there_ = 0;   // bytes of the plan that is on the device, as in host_plan_
 
   // The batch at hand.
   int batch_ = 0, capacity_ = 0;
-  int laid_out_ = 0;  // full grid: the offsets' slot that counts the rows alive
+  int laid_out_ = 0;                              // full grid: the offsets' slot that counts the rows alive
   bool tokens_wanted_ = false, waiting_ = false;  // waiting: submitted, not yet collected
-  const VitRun* run_ = nullptr;  // while queueing
+  const VitRun* run_ = nullptr;                   // while queueing
   std::vector<int> patches_, heights_now_, widths_now_;
   std::vector<const float*> pixels_now_;
   std::vector<uint64_t> content_;

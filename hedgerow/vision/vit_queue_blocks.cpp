@@ -33,10 +33,12 @@ void VitQueue::add(Term t) {
   kind_->terms.push_back(t);
 }
 void VitQueue::count(int slot, double per_row) { add({Term::per_row, slot, 0, per_row}); }
-void VitQueue::count_pairs(int q_slot, int kv_slot, double factor) { add({Term::per_pair, q_slot, kv_slot, factor}); }
+void VitQueue::count_pairs(int q_slot, int kv_slot, double factor) {
+  add({Term::per_pair, q_slot, kv_slot, factor});
+}
 
-void VitQueue::norm(const NormWeights& w, const Tensor& x, const Tensor& out, const Ragged& rows, const Tensor& index,
-                    float eps) {
+void VitQueue::norm(const NormWeights& w, const Tensor& x, const Tensor& out, const Ragged& rows,
+                    const Tensor& index, float eps) {
   layer_norm(on_, {.x = x,
                    .index = index,
                    .gamma = w.folded ? Tensor{} : vector_of(w.gamma),
@@ -79,8 +81,8 @@ void VitQueue::norm_linear(const NormWeights& n, const Tensor& x, const PackedLi
 
 void VitQueue::linear_to_stream(const PackedLinear& w, const Tensor& from, const Tensor& residual) {
   const auto gives = on_.backend().gives_moments;
-  now_.measured = moments_ && bytes_of(w.dtype) == 2 && !on_.batch_invariant() &&
-                  gives(rows().expected_rows(), w.n, w.k);
+  now_.measured =
+      moments_ && bytes_of(w.dtype) == 2 && !on_.batch_invariant() && gives(rows().expected_rows(), w.n, w.k);
   linear(on_, {.x = from,
                .w = &w,
                .residual = residual,
@@ -103,13 +105,13 @@ void VitQueue::embed() {
   linear_to_stream(weights_->patch, patches, stream(positions_));
 }
 
-// In a full grid the keys and values of the rows alive are packed first (the index is the last choice's), so that sums run
-// over the same keys in the same order as where the rows themselves are packed.
+// In a full grid the keys and values of the rows alive are packed first (the index is the last choice's), so
+// that sums run over the same keys in the same order as where the rows themselves are packed.
 AttentionArgs VitQueue::attention_args(const Tensor& q, const Ragged& q_rows, int keys, int width) {
   const VitConfig& c = config();
   const auto part = [&](const Buffer& b, int from, int row) {
-    return heads_view(b.as<char>() + static_cast<int64_t>(from) * bytes_of(dtype()), dtype(), capacity_, c.heads,
-                      c.head_dim(), row);
+    return heads_view(b.as<char>() + static_cast<int64_t>(from) * bytes_of(dtype()), dtype(), capacity_,
+                      c.heads, c.head_dim(), row);
   };
   AttentionArgs args{.q = q,
                      .kv = {part(wide_, keys, width), part(wide_, keys + c.dim, width)},
@@ -138,7 +140,10 @@ void VitQueue::attend_with(const AttentionArgs& args) {
   AttentionArgs packed = args;
   packed.first_row = matrix_view(seen_row_.as(), Dtype::f32, capacity_, config().heads);
   attention(on_, packed);
-  scatter(on_, {.x = packed.first_row, .index = column(kept_, Dtype::i32), .out = args.first_row, .rows = args.kv_rows});
+  scatter(on_, {.x = packed.first_row,
+                .index = column(kept_, Dtype::i32),
+                .out = args.first_row,
+                .rows = args.kv_rows});
 }
 
 // x += proj(attention(norm1(x)))
@@ -162,8 +167,8 @@ void VitQueue::attend(int block) {
   }
   count(now_.slot, 3 * d2);
   const auto part = [&](int i) {
-    return heads_view(wide_.as<char>() + static_cast<int64_t>(i) * c.dim * bytes_of(dtype()), dtype(), capacity_,
-                      c.heads, c.head_dim(), 3 * c.dim);
+    return heads_view(wide_.as<char>() + static_cast<int64_t>(i) * c.dim * bytes_of(dtype()), dtype(),
+                      capacity_, c.heads, c.head_dim(), 3 * c.dim);
   };
   const Tensor k = part(1), v = part(2);
   AttentionArgs args = attention_args(part(0), all, c.dim, 3 * c.dim);
@@ -220,8 +225,11 @@ void VitQueue::attend_for_readout(int block) {
   const Ragged asking = leading();
   const Tensor index = lead_rows_index();
   const auto small = [&](const Buffer& b) { return matrix_view(b.as(), dtype(), lead, c.dim); };
-  norm_linear(w.norm1, x(), w.q, small(small_narrow_[0]), small(small_narrow_[1]), asking, Activation::none, index);
-  const auto heads = [&](const Buffer& b) { return heads_view(b.as(), dtype(), lead, c.heads, c.head_dim(), c.dim); };
+  norm_linear(w.norm1, x(), w.q, small(small_narrow_[0]), small(small_narrow_[1]), asking, Activation::none,
+              index);
+  const auto heads = [&](const Buffer& b) {
+    return heads_view(b.as(), dtype(), lead, c.heads, c.head_dim(), c.dim);
+  };
   AttentionArgs args = attention_args(heads(small_narrow_[1]), asking, 0, 2 * c.dim);
   args.out = heads(small_narrow_[0]);
   attention(on_, args);
@@ -240,7 +248,7 @@ void VitQueue::feed_forward(int block, const Tensor& x, const Ragged& rows, int 
   count(slot, 2.0 * c.dim * c.hidden_dim);
   const auto fuses = on_.backend().fuses_mlp;
   if (fuses && !on_.batch_invariant() && bytes_of(w.fc1.dtype) == 2 && bytes_of(w.fc2.dtype) == 2 &&
-       fuses(rows.expected_rows(), c.dim, c.hidden_dim)) {
+      fuses(rows.expected_rows(), c.dim, c.hidden_dim)) {
     mlp(on_, {.x = x,
               .norm_gamma = vector_of(w.norm2.gamma),
               .norm_beta = vector_of(w.norm2.beta),
@@ -275,8 +283,8 @@ void VitQueue::read_out(bool special_only) {
   const Ragged pictures{one_each_.as<int32_t>(), batch_, batch_, 1};
   const Tensor index = special_only ? Tensor{} : lead_rows_index();
   if (special() == 1) {
-    norm_linear(weights_->norm, special_only ? few : x(), weights_->head, normed, logits, pictures, Activation::none,
-                index);
+    norm_linear(weights_->norm, special_only ? few : x(), weights_->head, normed, logits, pictures,
+                Activation::none, index);
   } else {  // both read-out rows of a picture side by side
     norm(weights_->norm, special_only ? few : x(), normed, leading(), index);
     linear(on_, {.x = matrix_view(normed_lead_.as(), head, batch_, static_cast<int64_t>(special()) * c.dim),

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Pruning methods at their four places of a block, as in prune_steps.cpp and merge_steps.cpp, on rows that nobody counts.
+// Pruning methods at their four places of a block, as in prune_steps.cpp and merge_steps.cpp, on rows that
+// nobody counts.
 #include <algorithm>
 
 #include "hedgerow/vision/prune_schedule.h"
@@ -167,7 +168,8 @@ void VitQueue::score_predictor(int stage) {
   const int d = config().dim;
   constexpr float kPredictorEps = 1e-5f;
   const Ragged all = rows();
-  const Tensor a = act(narrow_[0], d), b = act(narrow_[1], d), half = act(wide_, d / 2), quarter = act(narrow_[0], d / 4);
+  const Tensor a = act(narrow_[0], d), b = act(narrow_[1], d), half = act(wide_, d / 2),
+               quarter = act(narrow_[0], d / 4);
   norm(w.norm, x(), a, all, {}, kPredictorEps);
   linear(on_, {.x = a, .w = &w.in, .act = Activation::gelu_erf, .out = b, .rows = all});
   global_half(on_, {.x = b, .alive = alive_or_none(), .special = special(), .rows = all});
@@ -201,7 +203,8 @@ void VitQueue::merge_tome(int block, const Tensor& k) {
   const int head_dim = config().head_dim();
   const Tensor role = column(role_, Dtype::u8), merging = column(survivors_, Dtype::u8),
                best = column(best_, Dtype::i32), similarity = column(similarity_, Dtype::f32);
-  tome_roles(on_, {.rows = all, .pairs = counts_at(block), .special = special(), .role = role, .source = merging});
+  tome_roles(on_,
+             {.rows = all, .pairs = counts_at(block), .special = special(), .role = role, .source = merging});
   const Tensor unit = matrix_view(unit_.as(), Dtype::f32, capacity_, head_dim);
   unit_row(on_, {.x = k, .out = unit, .rows = all});
   match(on_, {.unit = unit, .role = role, .rows = all, .best = best, .similarity = similarity});
@@ -237,11 +240,9 @@ void VitQueue::merge_diffrate(int block) {
   merge.count = merges_at(block), merge.alive_out = role;
   select(on_, prune);
   select(on_, merge);
-  survivor_roles(on_, {.rows = all,
-                       .special = special(),
-                       .survives_prune = survivors,
-                       .survives_merge = role,
-                       .role = role});
+  survivor_roles(
+      on_,
+      {.rows = all, .special = special(), .survives_prune = survivors, .survives_merge = role, .role = role});
   const Tensor unit = matrix_view(unit_.as(), Dtype::f32, capacity_, config().dim);
   unit_row(on_, {.x = x(), .out = unit, .rows = all});
   match(on_, {.unit = unit, .role = role, .rows = all, .best = best, .similarity = similarity});

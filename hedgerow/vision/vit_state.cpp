@@ -28,8 +28,9 @@ VitState::Impl::Impl(std::shared_ptr<const VitWeights> w, VitLimits l, int threa
   require(limits.max_tokens > c.special() && limits.max_tokens <= 65536,
           fmt::format("vit: max_tokens: wanted {} to 65536, found {}", c.special() + 1, limits.max_tokens));
   if (weights->backend->device) {
-    require(static_cast<int64_t>(limits.max_batch) * limits.max_tokens <= std::numeric_limits<int32_t>::max() / 4,
-            "vit: max_batch x max_tokens is too large");
+    require(
+        static_cast<int64_t>(limits.max_batch) * limits.max_tokens <= std::numeric_limits<int32_t>::max() / 4,
+        "vit: max_batch x max_tokens is too large");
     queue = std::make_unique<VitQueue>(weights, limits, on);
     return;
   }
@@ -74,8 +75,8 @@ void check_batch(const VitConfig& c, const VitLimits& limits, const VitImage* im
     const VitImage& im = images[i];
     if (im.pixels == nullptr) throw Error(fmt::format("vit: picture {}: no pixels", i));
     if (im.height <= 0 || im.width <= 0 || im.height % c.patch != 0 || im.width % c.patch != 0)
-      throw Error(fmt::format("vit: picture {}: sides {} x {} are not multiples of the patch, {}", i, im.height,
-                              im.width, c.patch));
+      throw Error(fmt::format("vit: picture {}: sides {} x {} are not multiples of the patch, {}", i,
+                              im.height, im.width, c.patch));
     const int64_t patches = static_cast<int64_t>(im.height / c.patch) * (im.width / c.patch);
     if (patches + c.special() > limits.max_tokens)
       throw Error(fmt::format("vit: picture {}: {} tokens; this state holds {}", i, patches + c.special(),

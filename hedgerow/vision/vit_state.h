@@ -31,7 +31,8 @@ struct VitState::Impl {
   std::shared_ptr<const VitWeights> weights;
   VitLimits limits;
   Context on;
-  std::unique_ptr<VitQueue> queue;  // backends with memory of their own: it holds everything, the rest here is unused
+  std::unique_ptr<VitQueue>
+      queue;  // backends with memory of their own: it holds everything, the rest here is unused
   int row_capacity = 0, max_len = 0;
 
   RowSet sets[2];

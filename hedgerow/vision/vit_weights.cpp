@@ -83,9 +83,11 @@ std::shared_ptr<const VitWeights> pack_vit(const VitParameters& p, const Backend
   const VitConfig& c = p.config;
   check(c);
   const bool eight = bytes_of(dtype) == 1;
-  require(takes(backend, dtype), fmt::format("vit: dtype: wanted {}, found {}", dtypes_of(backend), name_of(dtype)));
+  require(takes(backend, dtype),
+          fmt::format("vit: dtype: wanted {}, found {}", dtypes_of(backend), name_of(dtype)));
   require(!eight || (c.dim % 16 == 0 && c.hidden_dim % 16 == 0),
-          fmt::format("vit: {}: wanted dim and hidden_dim in multiples of 16, found {} and {}", name_of(dtype), c.dim, c.hidden_dim));
+          fmt::format("vit: {}: wanted dim and hidden_dim in multiples of 16, found {} and {}",
+                      name_of(dtype), c.dim, c.hidden_dim));
   require(static_cast<int>(p.blocks.size()) == c.layers,
           fmt::format("vit: wanted {} blocks, found {}", c.layers, p.blocks.size()));
   require(p.predictors.empty() || p.predictors.size() == 3,
@@ -97,8 +99,8 @@ std::shared_ptr<const VitWeights> pack_vit(const VitParameters& p, const Backend
   check_size(p.norm_weight, c.dim, "norm");
   check_size(p.norm_bias, c.dim, "norm bias");
 
-  // In 8 bits the last block stays in f16, as do patches, attention's projection and the head: what the answer is read from is
-  // worth more there than the time is.
+  // In 8 bits the last block stays in f16, as do patches, attention's projection and the head: what the
+  // answer is read from is worth more there than the time is.
   const Dtype asked = dtype;
   if (eight) dtype = Dtype::f16;
   const Packer pack(backend, dtype);
@@ -127,7 +129,8 @@ std::shared_ptr<const VitWeights> pack_vit(const VitParameters& p, const Backend
       check_size(b.fc1_weight, static_cast<int64_t>(c.hidden_dim) * c.dim, "fc1");
       qkv = fold_norm(b.qkv_weight, b.qkv_bias, b.norm1_weight, b.norm1_bias);
       fc1 = fold_norm(b.fc1_weight, b.fc1_bias, b.norm2_weight, b.norm2_bias);
-      const std::vector<float> ones(static_cast<size_t>(c.dim), 1.0f), zeros(static_cast<size_t>(c.dim), 0.0f);
+      const std::vector<float> ones(static_cast<size_t>(c.dim), 1.0f),
+          zeros(static_cast<size_t>(c.dim), 0.0f);
       block.norm1 = norm_on(backend, ones, zeros);
       block.norm2 = norm_on(backend, ones, zeros);
       block.norm1.folded = block.norm2.folded = true;
@@ -150,7 +153,8 @@ std::shared_ptr<const VitWeights> pack_vit(const VitParameters& p, const Backend
   w->norm = norm_on(backend, p.norm_weight, p.norm_bias);
   // Near ties between classes are decided in the head; where products are quick it is f32.
   w->head = pack_head(p, Packer(backend, backend.device ? dtype : Dtype::f32));
-  for (const auto& predictor : p.predictors) w->predictors.push_back(pack_predictor(predictor, c.dim, pack, backend));
+  for (const auto& predictor : p.predictors)
+    w->predictors.push_back(pack_predictor(predictor, c.dim, pack, backend));
   return w;
 }
 
@@ -158,8 +162,8 @@ NormWeights norm_on(const Backend& on, const std::vector<float>& gamma, const st
   return {copy_on(on, gamma.data(), gamma.size() * 4), copy_on(on, beta.data(), beta.size() * 4)};
 }
 
-FoldedNorm fold_norm(const std::vector<float>& w, const std::vector<float>& bias, const std::vector<float>& gamma,
-                     const std::vector<float>& beta) {
+FoldedNorm fold_norm(const std::vector<float>& w, const std::vector<float>& bias,
+                     const std::vector<float>& gamma, const std::vector<float>& beta) {
   const size_t k = gamma.size(), n = w.size() / k;
   FoldedNorm f;
   f.w.resize(w.size()), f.bias.resize(n);

@@ -21,13 +21,14 @@ inline Tensor vector_of(const Buffer& b) {
   return vector_view(b.as(), Dtype::f32, static_cast<int64_t>(b.bytes() / sizeof(float)));
 }
 
-// A layer norm as part of the product after it: norm(x) w^T + bias = x (gamma w)^T / deviation(x) + (bias + w beta), where
-// the rows of gamma w are made to sum to zero, so that they take off a row's mean themselves. A division is what stays.
+// A layer norm as part of the product after it: norm(x) w^T + bias = x (gamma w)^T / deviation(x) + (bias + w
+// beta), where the rows of gamma w are made to sum to zero, so that they take off a row's mean themselves. A
+// division is what stays.
 struct FoldedNorm {
   std::vector<float> w, bias;
 };
-FoldedNorm fold_norm(const std::vector<float>& w, const std::vector<float>& bias, const std::vector<float>& gamma,
-                     const std::vector<float>& beta);
+FoldedNorm fold_norm(const std::vector<float>& w, const std::vector<float>& bias,
+                     const std::vector<float>& gamma, const std::vector<float>& beta);
 
 struct VitBlockWeights {
   NormWeights norm1, norm2;
@@ -51,7 +52,7 @@ struct VitWeights {
   Dtype dtype = Dtype::f32;   // of matrices and of the activations that meet them, but for those of 8 bits
   Dtype stream = Dtype::f32;  // of the residual stream: f16 where all is f16, else f32
   bool folded = false;        // norm1 and norm2 are folded into qkv (q, kv) and fc1
-  PackedLinear patch;        // [dim, 3 patch^2]; its bias lies in the position rows
+  PackedLinear patch;         // [dim, 3 patch^2]; its bias lies in the position rows
   std::vector<VitBlockWeights> blocks;
   NormWeights norm;
   // [classes, special * dim]: with a distillation token, the mean of both heads is one product over both

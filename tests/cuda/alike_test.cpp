@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which kernels give the same bits: what a run whose rows may not depend on their batch can choose from. Products: all that do
-// not cut a sum. Attention: counted only (HEDGEROW_VERBOSE=1 tells), such runs keep to one kernel.
+// Which kernels give the same bits: what a run whose rows may not depend on their batch can choose from.
+// Products: all that do not cut a sum. Attention: counted only (HEDGEROW_VERBOSE=1 tells), such runs keep to
+// one kernel.
 #include <map>
 
 #include "tests/cuda/twin.h"
@@ -17,17 +18,19 @@ void note(const std::string& what, const Twin& a, const Twin& b, size_t live) {
   Counted& c = counted[what];
   c.of += live;
   for (size_t i = 0; i < live; ++i)
-    c.differ += std::memcmp(&a.host[i * bytes_of(a.dtype)], &b.host[i * bytes_of(a.dtype)], bytes_of(a.dtype)) != 0;
+    c.differ +=
+        std::memcmp(&a.host[i * bytes_of(a.dtype)], &b.host[i * bytes_of(a.dtype)], bytes_of(a.dtype)) != 0;
 }
 
 void products(Dtype dtype, int rows, int n, int k, Activation act, bool residual) {
   Batch batch({rows}, 3);
-  Twin x(dtype, static_cast<size_t>(batch.capacity()) * k), old(dtype, static_cast<size_t>(batch.capacity()) * n),
-      out(dtype, old.count), first(dtype, old.count);
+  Twin x(dtype, static_cast<size_t>(batch.capacity()) * k),
+      old(dtype, static_cast<size_t>(batch.capacity()) * n), out(dtype, old.count), first(dtype, old.count);
   x.random(1), old.random(2);
   std::vector<float> w(static_cast<size_t>(n) * k), bias(n);
   const Rng rng{9, 9};
-  for (size_t i = 0; i < w.size(); ++i) w[i] = static_cast<float>(rng.normal(i)) / std::sqrt(static_cast<float>(k));
+  for (size_t i = 0; i < w.size(); ++i)
+    w[i] = static_cast<float>(rng.normal(i)) / std::sqrt(static_cast<float>(k));
   for (int i = 0; i < n; ++i) bias[i] = static_cast<float>(rng.normal(i + 100000000));
   const PackedLinear packed = pack_linear(w.data(), bias.data(), n, k, dtype);
   LinearArgs a;
@@ -60,8 +63,11 @@ void products(Dtype dtype, int rows, int n, int k, Activation act, bool residual
       continue;
     }
     out.pull();
-    note(std::string("product ") + name + (residual ? ", residual" : act == Activation::none ? "" : ", gelu"), first, out,
-         static_cast<size_t>(rows) * n);
+    note(std::string("product ") + name +
+             (residual                  ? ", residual"
+              : act == Activation::none ? ""
+                                        : ", gelu"),
+         first, out, static_cast<size_t>(rows) * n);
   }
 }
 
@@ -74,8 +80,8 @@ void attentions(Dtype dtype, const std::vector<int>& lengths, const char* title)
   Twin row(Dtype::f32, static_cast<size_t>(batch.capacity()) * kHeads), first_row(Dtype::f32, row.count);
   AttentionArgs a;
   auto part = [&](int i) {
-    return heads_view(static_cast<char*>(qkv.at(true)) + static_cast<size_t>(i) * kDim * bytes_of(dtype), dtype,
-                      batch.capacity(), kHeads, 64, 3 * kDim);
+    return heads_view(static_cast<char*>(qkv.at(true)) + static_cast<size_t>(i) * kDim * bytes_of(dtype),
+                      dtype, batch.capacity(), kHeads, 64, 3 * kDim);
   };
   a.q = part(0), a.kv = {part(1), part(2)}, a.q_rows = a.kv_rows = batch.view(true);
   a.scale = 0.125f;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Products of int8 rows and weights: sums are exact, so an output is off by its own rounding alone. Row counts around the tiles'
-// edges, tails in n and k, rows that are not there.
+// Products of int8 rows and weights: sums are exact, so an output is off by its own rounding alone. Row
+// counts around the tiles' edges, tails in n and k, rows that are not there.
 #include "hedgerow/kernels/reference.h"
 #include "tests/cuda/twin.h"
 
@@ -19,20 +19,24 @@ constexpr float kOutUnit = 0x1p-2f;
 std::vector<LinearPlan> plans() {
   std::vector<LinearPlan> all(1);
   for (LinearTile tile : {LinearTile::pingpong_192, LinearTile::pingpong_128}) {
-    for (Share share : {Share::none, Share::weights, Share::rows}) all.push_back({.tile = tile, .share = share});
+    for (Share share : {Share::none, Share::weights, Share::rows})
+      all.push_back({.tile = tile, .share = share});
   }
   return all;
 }
 
 // f32 on the way, or GELU's f16; then what is stored.
 double allowed(const Case& c, double want) {
-  const double way = c.act == Activation::none ? 2e-5 * (1 + std::fabs(want)) : 2e-3 + std::fabs(want) * 0x1p-10;
-  return way * 1.07 + (c.out == Dtype::f16 ? std::fabs(want) * 0x1p-11 : std::fabs(want) * 0x1p-4 + kOutUnit * 0x1p-10);
+  const double way =
+      c.act == Activation::none ? 2e-5 * (1 + std::fabs(want)) : 2e-3 + std::fabs(want) * 0x1p-10;
+  return way * 1.07 +
+         (c.out == Dtype::f16 ? std::fabs(want) * 0x1p-11 : std::fabs(want) * 0x1p-4 + kOutUnit * 0x1p-10);
 }
 
 void run(const Case& c) {
   Batch rows({c.rows / 3, 0, c.rows - c.rows / 3}, c.spare);
-  const size_t n = static_cast<size_t>(c.n), k = static_cast<size_t>(c.k), capacity = static_cast<size_t>(rows.capacity());
+  const size_t n = static_cast<size_t>(c.n), k = static_cast<size_t>(c.k),
+               capacity = static_cast<size_t>(rows.capacity());
   Twin x(Dtype::i8, capacity * k), units(Dtype::f32, capacity), wide(Dtype::f32, capacity * k);
   Twin out(c.out, capacity * n), residual(Dtype::f16, capacity * n);
   const Rng rng{static_cast<uint64_t>(c.rows + c.k), 3};
@@ -90,8 +94,8 @@ void run(const Case& c) {
       if (wrong++ == 0) first = i;
     }
     char text[160];
-    std::snprintf(text, sizeof text, ": %zu wrong, first at row %zu col %zu: %.6g, not %.6g", wrong, first / n, first % n,
-                  live ? out.get(first) : 0, live ? want[first] : 0);
+    std::snprintf(text, sizeof text, ": %zu wrong, first at row %zu col %zu: %.6g, not %.6g", wrong,
+                  first / n, first % n, live ? out.get(first) : 0, live ? want[first] : 0);
     tally.check(wrong == 0, std::string(name) + text);
     untouched(out, live, name);
   }

@@ -180,8 +180,17 @@ void small_tiles() {
     for (int rows : {8, 16, 32, 64}) divided.push_back({LinearTile::small, 1, rows, 1});
     for (const auto& s : norms) {
       for (int variant = 0; variant < 2; ++variant, ++turn) {
-        Case d{dtype,   turn % 4 ? dtype : Dtype::f32,       dtype,         s.n,          s.k, s.rows, turn % 2 ? 150 : 3,
-               divided, static_cast<Activation>(turn % 3), variant == 1, From::divided};
+        Case d{dtype,
+               turn % 4 ? dtype : Dtype::f32,
+               dtype,
+               s.n,
+               s.k,
+               s.rows,
+               turn % 2 ? 150 : 3,
+               divided,
+               static_cast<Activation>(turn % 3),
+               variant == 1,
+               From::divided};
         run(d, title(d));
       }
     }

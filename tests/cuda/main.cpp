@@ -16,10 +16,20 @@ int main(int argc, char** argv) {
   const struct {
     const char* name;
     void (*run)();
-  } parts[] = {{"attention", test_attention}, {"linear", test_linear}, {"linear_small", test_linear_small},
-               {"mlp", test_mlp}, {"linear_e4m3", test_linear_e4m3}, {"linear_i8", test_linear_i8}, {"alike", test_alike}, {"rows", test_rows},
-               {"select", test_select},       {"merge", test_merge},   {"graph", test_graph},
-               {"roles", test_roles},         {"vit", test_vit},       {"vit_graphs", test_vit_graphs}};
+  } parts[] = {{"attention", test_attention},
+               {"linear", test_linear},
+               {"linear_small", test_linear_small},
+               {"mlp", test_mlp},
+               {"linear_e4m3", test_linear_e4m3},
+               {"linear_i8", test_linear_i8},
+               {"alike", test_alike},
+               {"rows", test_rows},
+               {"select", test_select},
+               {"merge", test_merge},
+               {"graph", test_graph},
+               {"roles", test_roles},
+               {"vit", test_vit},
+               {"vit_graphs", test_vit_graphs}};
   for (const auto& part : parts) {
     bool wanted = argc == 1;
     for (int i = 1; i < argc; ++i) wanted = wanted || !std::strcmp(argv[i], part.name);

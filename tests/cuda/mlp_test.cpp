@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The fused MLP: every team, row counts around the tiles' edges and enough rows for turns of both heights, both
-// activations, f32 and 16-bit rows, in place and not. Rows repeat, so that the slow definition need not compute all.
+// The fused MLP: every team, row counts around the tiles' edges and enough rows for turns of both heights,
+// both activations, f32 and 16-bit rows, in place and not. Rows repeat, so that the slow definition need not
+// compute all.
 #include "hedgerow/kernels/reference.h"
 #include "tests/cuda/twin.h"
 
@@ -20,17 +21,24 @@ struct Model {
   std::string name;
 
   Model(Dtype d, Dtype s, int dim_, int hidden_, Activation a)
-      : dtype(d), stream(s), dim(dim_), hidden(hidden_), act(a), gamma(Dtype::f32, dim_), beta(Dtype::f32, dim_),
+      : dtype(d),
+        stream(s),
+        dim(dim_),
+        hidden(hidden_),
+        act(a),
+        gamma(Dtype::f32, dim_),
+        beta(Dtype::f32, dim_),
         base(s, static_cast<size_t>(kDistinct) * dim_) {
-    name = std::string("mlp ") + name_of(d) + (s == Dtype::f32 ? " over f32 " : " ") + std::to_string(dim) + " x " +
-           std::to_string(hidden) + (a == Activation::gelu_tanh ? " tanh" : "");
+    name = std::string("mlp ") + name_of(d) + (s == Dtype::f32 ? " over f32 " : " ") + std::to_string(dim) +
+           " x " + std::to_string(hidden) + (a == Activation::gelu_tanh ? " tanh" : "");
     gamma.random(11), beta.random(12), base.random(13, 2);
     const std::vector<float> m1 = matrix(hidden, dim, 1), m2 = matrix(dim, hidden, 2);
     std::vector<float> b1(hidden), b2(dim);
     const Rng rng{5, 5};
     for (int i = 0; i < hidden; ++i) b1[i] = static_cast<float>(rng.normal(i));
     for (int i = 0; i < dim; ++i) b2[i] = static_cast<float>(rng.normal(i + 100000));
-    w1 = pack_linear(m1.data(), b1.data(), hidden, dim, d), w2 = pack_linear(m2.data(), b2.data(), dim, hidden, d);
+    w1 = pack_linear(m1.data(), b1.data(), hidden, dim, d),
+    w2 = pack_linear(m2.data(), b2.data(), dim, hidden, d);
     Batch all({kDistinct}, 0);
     MlpArgs args = arguments(base, base, false);
     args.rows = all.view(false);
@@ -40,14 +48,16 @@ struct Model {
     std::vector<float> m(static_cast<size_t>(n) * k);
     const Rng rng{seed, 9};
     for (size_t i = 0; i < m.size(); ++i)
-      m[i] = widen(narrow(static_cast<float>(rng.normal(i)) / std::sqrt(static_cast<float>(k)), dtype), dtype);
+      m[i] =
+          widen(narrow(static_cast<float>(rng.normal(i)) / std::sqrt(static_cast<float>(k)), dtype), dtype);
     return m;
   }
   MlpArgs arguments(Twin& x, Twin& out, bool on) {
     MlpArgs a;
     const int64_t rows = static_cast<int64_t>(x.count) / dim;
     a.x = matrix_view(x.at(on), stream, rows, dim), a.out = matrix_view(out.at(on), stream, rows, dim);
-    a.norm_gamma = vector_view(gamma.at(on), Dtype::f32, dim), a.norm_beta = vector_view(beta.at(on), Dtype::f32, dim);
+    a.norm_gamma = vector_view(gamma.at(on), Dtype::f32, dim),
+    a.norm_beta = vector_view(beta.at(on), Dtype::f32, dim);
     a.w1 = &w1, a.w2 = &w2, a.act = act;
     return a;
   }
@@ -63,7 +73,8 @@ void run(Model& m, int rows, int spare, MlpTeam team, bool in_place) {
   const std::string name = m.name + " rows " + std::to_string(rows) + " " + kTeams[static_cast<int>(team)] +
                            (in_place ? " in place" : "");
   Twin x(m.stream, all), out(m.stream, all);
-  for (size_t i = 0; i < all; ++i) x.set(i, i < live ? static_cast<float>(m.base.get(i % m.base.count)) : kNan);
+  for (size_t i = 0; i < all; ++i)
+    x.set(i, i < live ? static_cast<float>(m.base.get(i % m.base.count)) : kNan);
   std::vector<unsigned char> before;
   for (int repeat = 0; repeat < 2; ++repeat) {
     Twin& to = in_place ? x : out;
@@ -86,8 +97,9 @@ void run(Model& m, int rows, int spare, MlpTeam team, bool in_place) {
       if (wrong++ == 0) first = i;
     }
     char text[200];
-    std::snprintf(text, sizeof text, ": %zu of %zu wrong, worst by %.3g, first at row %zu col %zu: %.6g, not %.6g", wrong,
-                  live, worst, first / m.dim, first % m.dim, live ? to.get(first) : 0.0,
+    std::snprintf(text, sizeof text,
+                  ": %zu of %zu wrong, worst by %.3g, first at row %zu col %zu: %.6g, not %.6g", wrong, live,
+                  worst, first / m.dim, first % m.dim, live ? to.get(first) : 0.0,
                   live ? m.want[first % m.want.size()] : 0.0);
     tally.check(wrong == 0, name + text);
     untouched(to, live, name);

@@ -31,7 +31,8 @@ void biases(bool sized, bool masked) {
   const size_t n = static_cast<size_t>(rows.capacity());
   Twin size(Dtype::f32, n), alive(Dtype::u8, n), out(Dtype::f32, n);
   const Rng rng{3, 9};
-  for (size_t i = 0; i < n; ++i) size.set(i, static_cast<float>(1 + 30 * rng.uniform(i))), alive.set(i, rng.uniform(i + n) < 0.7);
+  for (size_t i = 0; i < n; ++i)
+    size.set(i, static_cast<float>(1 + 30 * rng.uniform(i))), alive.set(i, rng.uniform(i + n) < 0.7);
   size.push(), alive.push(), out.fill(kNan);
   const auto args = [&](bool on) {
     const int64_t count = static_cast<int64_t>(n);
@@ -54,14 +55,16 @@ void biases(bool sized, bool masked) {
 void tome(int special) {
   Batch rows({197, special, 5, 64, 700, 0, 31});
   const size_t n = static_cast<size_t>(rows.capacity()), batch = rows.lengths.size();
-  Twin pairs(Dtype::i32, batch), role(Dtype::u8, n), source(Dtype::u8, n), best(Dtype::i32, n), into(Dtype::i32, n),
-      kept(Dtype::i32, n), kept_offsets(Dtype::i32, batch + 1);
+  Twin pairs(Dtype::i32, batch), role(Dtype::u8, n), source(Dtype::u8, n), best(Dtype::i32, n),
+      into(Dtype::i32, n), kept(Dtype::i32, n), kept_offsets(Dtype::i32, batch + 1);
   for (size_t i = 0; i < batch; ++i) {
     const int most = std::max(0, rows.lengths[i] - special) / 2;
     pairs.set(i, static_cast<float>(i % 3 == 0 ? std::min(most, 13) : i % 3 == 1 ? 0 : most));
   }
   pairs.push();
-  const auto column = [&](Twin& t, bool on) { return vector_view(t.at(on), t.dtype, static_cast<int64_t>(n)); };
+  const auto column = [&](Twin& t, bool on) {
+    return vector_view(t.at(on), t.dtype, static_cast<int64_t>(n));
+  };
   const auto halves = [&](bool on) {
     return TomeRolesArgs{.rows = rows.view(on),
                          .pairs = static_cast<const int32_t*>(pairs.at(on)),
@@ -84,7 +87,8 @@ void tome(int special) {
       if (want[j] == 1) order.push_back({rng.uniform(j), j});
     }
     std::sort(order.begin(), order.end());
-    for (int p = 0; p < static_cast<int>(pairs.get(i)); ++p) source.set(order[static_cast<size_t>(p)].second, 1);
+    for (int p = 0; p < static_cast<int>(pairs.get(i)); ++p)
+      source.set(order[static_cast<size_t>(p)].second, 1);
   }
   source.push(), best.push();
   const auto order = [&](bool on) {
@@ -118,8 +122,10 @@ void survivors() {
   prune.push(), merged.push();
   const auto args = [&](bool on) {
     const auto column = [&](Twin& t) { return vector_view(t.at(on), Dtype::u8, static_cast<int64_t>(n)); };
-    return SurvivorRolesArgs{
-        .rows = rows.view(on), .survives_prune = column(prune), .survives_merge = column(merged), .role = column(role)};
+    return SurvivorRolesArgs{.rows = rows.view(on),
+                             .survives_prune = column(prune),
+                             .survives_merge = column(merged),
+                             .role = column(role)};
   };
   queued(survivor_roles(nullptr, args(true)), "survivor_roles");
   role.pull();

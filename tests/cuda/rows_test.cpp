@@ -22,7 +22,8 @@ void normalise(Dtype in, Dtype out_dtype, int dim, bool indexed, bool plain = fa
     a.x = matrix_view(x.at(on), in, rows.capacity(), dim);
     if (indexed) a.index = vector_view(index.at(on), Dtype::i32, rows.capacity());
     if (!plain)
-      a.gamma = vector_view(gamma.at(on), Dtype::f32, dim), a.beta = vector_view(beta.at(on), Dtype::f32, dim);
+      a.gamma = vector_view(gamma.at(on), Dtype::f32, dim),
+      a.beta = vector_view(beta.at(on), Dtype::f32, dim);
     a.out = matrix_view(out.at(on), out_dtype, rows.capacity(), dim);
     a.rows = rows.view(on);
     return a;
@@ -34,7 +35,8 @@ void normalise(Dtype in, Dtype out_dtype, int dim, bool indexed, bool plain = fa
   untouched(out, static_cast<size_t>(rows.rows) * dim, name);
 }
 
-// What is stored is the exact value rounded to e4m3, or, where f32 came out on the other side of a midpoint, its neighbour.
+// What is stored is the exact value rounded to e4m3, or, where f32 came out on the other side of a midpoint,
+// its neighbour.
 void normalise_e4m3(Dtype in, int dim, float unit) {
   const std::string name = std::string("layer_norm ") + name_of(in) + " to fp8 dim " + std::to_string(dim);
   Batch rows({5, 0, 70, 3});
@@ -61,8 +63,8 @@ void normalise_e4m3(Dtype in, int dim, float unit) {
     wrong += !(std::fabs(got - (exact < 0 ? -most : most)) <= most * 0x1.01p-4 + 0x1.01p-10);
   }
   tally.check(wrong == 0, name + ": " + std::to_string(wrong) + " values are off by more than rounding");
-  tally.check(rounded >= live - live / 1000 - 2, name + ": only " + std::to_string(rounded) + " of " + std::to_string(live) +
-                                                     " values are those nearest");
+  tally.check(rounded >= live - live / 1000 - 2, name + ": only " + std::to_string(rounded) + " of " +
+                                                     std::to_string(live) + " values are those nearest");
   untouched(out, live, name);
 }
 
@@ -226,10 +228,12 @@ void scores(Dtype dtype) {
 void test_rows() {
   for (Dtype in : {Dtype::f32, Dtype::f16, Dtype::bf16}) {
     for (Dtype out : {Dtype::f32, Dtype::f16, Dtype::bf16}) {
-      for (int dim : {192, 384, 768, 1024, 100, 37}) normalise(in, out, dim, dim == 384), normalise(in, out, dim, false, true);
+      for (int dim : {192, 384, 768, 1024, 100, 37})
+        normalise(in, out, dim, dim == 384), normalise(in, out, dim, false, true);
     }
     if (takes_eight_bits())  // units that leave room, and one in which many values are too large
-      for (int dim : {192, 384, 768, 1024, 100, 37}) normalise_e4m3(in, dim, dim == 384 ? 0x1p-8f : 0x1p-4f), normalise_i8(in, dim);
+      for (int dim : {192, 384, 768, 1024, 100, 37})
+        normalise_e4m3(in, dim, dim == 384 ? 0x1p-8f : 0x1p-4f), normalise_i8(in, dim);
     patches(in), scores(in);
   }
   for (int dim : {1, 3, 192, 100}) move(Dtype::f32, dim), move(Dtype::f16, dim);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whole models on the device: every method against the CPU, and one recorded graph against eager runs while sizes,
-// budgets and pictures change. Weights are random, pictures too.
+// Whole models on the device: every method against the CPU, and one recorded graph against eager runs while
+// sizes, budgets and pictures change. Weights are random, pictures too.
 #include <cstring>
 
 #include "hedgerow/core/error.h"
@@ -13,7 +13,8 @@
 namespace hedgerow::cuda::test {
 namespace {
 
-constexpr const char* kShape = "dim=128,heads=2,layers=12,patch=8,image=64,classes=24,hidden=256,predictors=1";
+constexpr const char* kShape =
+    "dim=128,heads=2,layers=12,patch=8,image=64,classes=24,hidden=256,predictors=1";
 constexpr int kPictures = 6, kTokens = 66;
 
 struct Pictures {
@@ -52,7 +53,8 @@ struct Noise {
     const Rng rng{8, stream};
     pixels.resize(static_cast<size_t>(count) * kValues);
     for (size_t i = 0; i < pixels.size(); ++i) pixels[i] = static_cast<float>(rng.normal(i));
-    for (size_t i = 0; i < static_cast<size_t>(count); ++i) images.push_back({pixels.data() + i * kValues, 224, 224, 1});
+    for (size_t i = 0; i < static_cast<size_t>(count); ++i)
+      images.push_back({pixels.data() + i * kValues, 224, 224, 1});
   }
 };
 
@@ -77,7 +79,8 @@ Results run(VitState& state, const Pictures& p, VitRun how) {
   return {{r.logits, r.logits + r.batch * r.classes}, r.kept, r.macs};
 }
 
-// Kept rows and logits as on the CPU. f16 may decide near ties otherwise: only pictures that kept the same rows count.
+// Kept rows and logits as on the CPU. f16 may decide near ties otherwise: only pictures that kept the same
+// rows count.
 void against_cpu(PruneMethod method, KeepRule rule, Layout layout, Dtype dtype, const char* more) {
   const VitParameters parameters = random_vit(std::string(kShape) + more);
   const VitLimits limits{.max_batch = kPictures, .max_tokens = kTokens};
@@ -86,7 +89,8 @@ void against_cpu(PruneMethod method, KeepRule rule, Layout layout, Dtype dtype, 
   VitRun how;
   how.prune.method = method, how.prune.rule = rule, how.layout = layout;
   const std::string name = std::string("vit ") + name_of(method) + " " + name_of(dtype) + " rule " +
-                           std::to_string(static_cast<int>(rule)) + (layout == Layout::padded ? " padded" : "") + more;
+                           std::to_string(static_cast<int>(rule)) +
+                           (layout == Layout::padded ? " padded" : "") + more;
   if (std::getenv("HEDGEROW_VERBOSE")) std::printf("%s\n", name.c_str());
   int alike = 0;
   double worst = 0;
@@ -104,7 +108,9 @@ void against_cpu(PruneMethod method, KeepRule rule, Layout layout, Dtype dtype, 
   }
   // Data-dependent cuts sit on near ties more often than counts do, and ATS cuts nine times in a row.
   const bool samples = method == PruneMethod::ats && dtype != Dtype::f32;
-  tally.check(alike >= (dtype == Dtype::f32 ? 3 * kPictures - 1 : samples ? 3 : 3 * kPictures / 3),
+  tally.check(alike >= (dtype == Dtype::f32 ? 3 * kPictures - 1
+                        : samples           ? 3
+                                            : 3 * kPictures / 3),
               name + ": only " + std::to_string(alike) + " pictures kept what the CPU keeps");
   // f16: other sets of the same size do not show in the counts; the bound is that of one swapped near tie.
   const double bound = dtype == Dtype::f32 ? 1e-4 : dtype == Dtype::bf16 ? 2.0 : samples ? 1.0 : 0.25;
@@ -127,8 +133,8 @@ void few_rows(const char* shape, Dtype dtype) {
     const VitResult& got = forward(gpu, &image, 1, how);
     const double worst = furthest(logits.data(), got.logits, logits.size());
     tally.check(worst <= (dtype == Dtype::f16 ? 0.05 : 0.4), std::string("vit few rows ") + shape + " " +
-                                                                 name_of(method) + " " + name_of(dtype) + ": off by " +
-                                                                 std::to_string(worst));
+                                                                 name_of(method) + " " + name_of(dtype) +
+                                                                 ": off by " + std::to_string(worst));
   }
 }
 
@@ -136,13 +142,15 @@ void few_rows(const char* shape, Dtype dtype) {
 void many_rows() {
   constexpr int kMany = 64;
   VitState state(pack_vit(random_vit("deit-base,layers=3"), backend(), Dtype::f16), {.max_batch = kMany}, 1);
-  tally.check(gives_moments(kMany * 197, 768, 768) == takes_eight_bits(), "vit many rows: moments, on Hopper");
+  tally.check(gives_moments(kMany * 197, 768, 768) == takes_eight_bits(),
+              "vit many rows: moments, on Hopper");
   const Noise noise(kMany, 10);
   const std::vector<VitImage>& images = noise.images;
   for (const bool whole : {false, true}) {
     for (const PruneMethod method : {PruneMethod::none, PruneMethod::paper_l2}) {
       VitRun how;
-      how.prune.method = method, how.prune.after = 1, how.prune.budget.keep = 0.96, how.whole_last_block = whole;
+      how.prune.method = method, how.prune.after = 1, how.prune.budget.keep = 0.96,
+      how.whole_last_block = whole;
       const VitResult& all = forward(state, images.data(), kMany, how);
       const std::vector<float> logits(all.logits, all.logits + kMany * all.classes);
       double worst = 0;
@@ -151,13 +159,15 @@ void many_rows() {
         const size_t classes = static_cast<size_t>(one.classes);
         worst = std::max(worst, furthest(&logits[i * classes], one.logits, classes));
       }
-      tally.check(worst <= 0.1, std::string("vit many rows ") + name_of(method) + ": off by " + std::to_string(worst));
+      tally.check(worst <= 0.1,
+                  std::string("vit many rows ") + name_of(method) + ": off by " + std::to_string(worst));
     }
   }
 }
 
-// fp8 rounds every factor of 33 products to 4 bits: what is left is a model whose logits are off by about a tenth of their spread.
-// A fifth is the bound, of int8 a tenth; a wrong unit, channel or row would be off by the spread itself.
+// fp8 rounds every factor of 33 products to 4 bits: what is left is a model whose logits are off by about a
+// tenth of their spread. A fifth is the bound, of int8 a tenth; a wrong unit, channel or row would be off by
+// the spread itself.
 void eight_bits(const char* shape, int batch, Dtype dtype, double bound) {
   const VitParameters parameters = random_vit(shape);
   const VitLimits limits{.max_batch = batch};
@@ -176,11 +186,14 @@ void eight_bits(const char* shape, int batch, Dtype dtype, double bound) {
       sum += logits[k], squares += logits[k] * logits[k];
       off += (logits[k] - got.logits[k]) * (logits[k] - got.logits[k]);
     }
-    const double n = static_cast<double>(logits.size()), spread = std::sqrt(squares / n - sum / n * (sum / n));
+    const double n = static_cast<double>(logits.size()),
+                 spread = std::sqrt(squares / n - sum / n * (sum / n));
     const double share = std::sqrt(off / n) / spread;
-    const std::string name = std::string("vit ") + name_of(dtype) + " " + shape + " batch " + std::to_string(batch);
+    const std::string name =
+        std::string("vit ") + name_of(dtype) + " " + shape + " batch " + std::to_string(batch);
     tally.check(share <= bound, name + ": off by " + std::to_string(share) + " of the logits' spread");
-    tally.check(share >= 0.001, name + ": off by " + std::to_string(share) + " only: nothing was rounded to 8 bits");
+    tally.check(share >= 0.001,
+                name + ": off by " + std::to_string(share) + " only: nothing was rounded to 8 bits");
     std::printf("%s: off by %.3f of the logits' spread\n", name.c_str(), share);
   }
 }
@@ -207,7 +220,8 @@ void one_result(PruneMethod method, Dtype dtype) {
   std::vector<VitImage> backwards(pictures.images.rbegin(), pictures.images.rend());
   how.prune.per_image.assign(pictures.budgets.rbegin(), pictures.budgets.rend());
   const VitResult& r = forward(state, backwards.data(), kPictures, how);
-  for (size_t i = 0; i < kPictures; ++i) same(i, r.logits + (kPictures - 1 - i) * classes, r.kept[kPictures - 1 - i], "backwards");
+  for (size_t i = 0; i < kPictures; ++i)
+    same(i, r.logits + (kPictures - 1 - i) * classes, r.kept[kPictures - 1 - i], "backwards");
   if (merges_rows(method) || method == PruneMethod::evit) return;
   how.layout = Layout::padded;
   const Results grid = run(state, pictures, how);
@@ -226,7 +240,8 @@ void graph_against_eager(PruneMethod method, KeepRule rule, int rounds, Dtype dt
   size_t before = 0, after = 0, total = 0;
   for (int round = 0; round < rounds; ++round) {
     const Pictures pictures(static_cast<uint64_t>(round) + 50);
-    how.prune.seed = each.prune.seed = static_cast<uint64_t>(round / 5 % 2);  // paper-dynamicvit draws its gate from it
+    how.prune.seed = each.prune.seed =
+        static_cast<uint64_t>(round / 5 % 2);  // paper-dynamicvit draws its gate from it
     const Results want = run(eager, pictures, each), got = run(recorded, pictures, how),
                   again = run(recorded, pictures, how);
     differ += want.logits != got.logits || want.kept != got.kept || again.logits != got.logits;
@@ -272,7 +287,8 @@ void test_vit_graphs() {
   for (const PruneMethod method : all_prune_methods()) graph_against_eager(method, KeepRule::rate, rounds);
   graph_against_eager(PruneMethod::threshold_l2, KeepRule::mass, rounds);
   if (!takes_eight_bits()) return;
-  for (const PruneMethod method : all_prune_methods()) graph_against_eager(method, KeepRule::rate, rounds, Dtype::e4m3);
+  for (const PruneMethod method : all_prune_methods())
+    graph_against_eager(method, KeepRule::rate, rounds, Dtype::e4m3);
   graph_against_eager(PruneMethod::threshold_l2, KeepRule::rate, rounds, Dtype::i8);
 }
 

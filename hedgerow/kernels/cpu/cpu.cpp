@@ -33,13 +33,13 @@ bool has_avx512bf16() {
 struct Levels {
   Level level[kLevels] = {};
   Levels() {
-#define HEDGEROW_FILL_LEVEL(index, id)   \
-  if (has_##id()) {                      \
-    fill_linear_##id(level[index]);      \
-    fill_attention_##id(level[index]);   \
-    fill_rows_##id(level[index]);        \
-    fill_match_##id(level[index]);       \
-    level[index].name = #id;             \
+#define HEDGEROW_FILL_LEVEL(index, id) \
+  if (has_##id()) {                    \
+    fill_linear_##id(level[index]);    \
+    fill_attention_##id(level[index]); \
+    fill_rows_##id(level[index]);      \
+    fill_match_##id(level[index]);     \
+    level[index].name = #id;           \
   }
     HEDGEROW_FILL_LEVEL(kScalar, scalar)
     HEDGEROW_FILL_LEVEL(kAvx2, avx2)
@@ -129,7 +129,8 @@ struct Table {
     on.pool().run(linear_tasks(a, level(), on.threads()), [&](int task, int worker) {
       LinearTile part = linear_tile(a, level(), on.threads(), task);
       if (worker < kRemembered) {
-        part.copied = part.row_begin == row_begin[worker];  // parts either share their rows or have none in common
+        part.copied =
+            part.row_begin == row_begin[worker];  // parts either share their rows or have none in common
         row_begin[worker] = part.row_begin;
       }
       level().linear(a, part, on.scratch(worker));
@@ -266,10 +267,32 @@ struct Table {
   }
 
   static constexpr Backend make(const char* name, const char* description, bool (*runs_here)()) {
-    return {name,         description, runs_here,     pack_linear, scratch_bytes, nullptr, linear,     layer_norm,
-            attention,    patchify,    gather,        scatter,     row_norm,      head_score, select,
-            fuse_dropped, global_half, keep_log_prob, unit_row,    match,         merge,
-            cpu::lead_rows, cpu::key_bias, cpu::tome_roles, cpu::tome_order, cpu::survivor_roles};
+    return {name,
+            description,
+            runs_here,
+            pack_linear,
+            scratch_bytes,
+            nullptr,
+            linear,
+            layer_norm,
+            attention,
+            patchify,
+            gather,
+            scatter,
+            row_norm,
+            head_score,
+            select,
+            fuse_dropped,
+            global_half,
+            keep_log_prob,
+            unit_row,
+            match,
+            merge,
+            cpu::lead_rows,
+            cpu::key_bias,
+            cpu::tome_roles,
+            cpu::tome_order,
+            cpu::survivor_roles};
   }
 };
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the CPU tables share with the rest of kernels/: the list of tables, and the ops that are built once for
-// all levels.
+// What the CPU tables share with the rest of kernels/: the list of tables, and the ops that are built once
+// for all levels.
 #pragma once
 
 #include <cstddef>

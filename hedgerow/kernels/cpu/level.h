@@ -1,29 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
-// The seam inside the CPU backend: what is compiled once per instruction-set level, and what is compiled once.
+// The seam inside the CPU backend: what is compiled once per instruction-set level, and what is compiled
+// once.
 //
 //   cpu.cpp        (baseline flags)  splits an op into independent tasks, runs them on the pool
-//   linear.cpp, attention.cpp, rows.cpp, match.cpp  (built per level)  do one task: a range of rows, of (sequence, head)...
-//   select.cpp     (baseline flags)  ordering and sampling: no arithmetic worth a vector
+//   linear.cpp, attention.cpp, rows.cpp, match.cpp  (built per level)  do one task: a range of rows, of
+//   (sequence, head)... select.cpp     (baseline flags)  ordering and sampling: no arithmetic worth a vector
 //
-// A level's kernels see plain aggregates only, live in a namespace named after the level (HEDGEROW_LEVEL), and know
-// nothing of threads. Each family file exports one fill function.
+// A level's kernels see plain aggregates only, live in a namespace named after the level (HEDGEROW_LEVEL),
+// and know nothing of threads. Each family file exports one fill function.
 #pragma once
 
 #include "hedgerow/kernels/kernels.h"
 
 namespace hedgerow::cpu {
 
-// A part of a linear op: rows [row_begin, row_end) x panels [panel_begin, panel_end). copied: the part that this scratch was used for
-// before was of the same op and rows, so that their copy still lies there.
+// A part of a linear op: rows [row_begin, row_end) x panels [panel_begin, panel_end). copied: the part that
+// this scratch was used for before was of the same op and rows, so that their copy still lies there.
 struct LinearTile {
   int row_begin, row_end, panel_begin, panel_end;
   bool copied = false;
 };
 
-// One level's kernels. [begin, end) are output rows; columns [column_begin, column_end) are a part of the last axis.
+// One level's kernels. [begin, end) are output rows; columns [column_begin, column_end) are a part of the
+// last axis.
 struct Level {
   const char* name;
-  int panel;  // outputs per packed panel
+  int panel;                                                           // outputs per packed panel
   void (*pack)(const float* w, int n, int k, Dtype dtype, void* out);  // fills ceil(n/panel) panels
   size_t (*packed_bytes)(int n, int k, Dtype dtype);
   void (*linear)(const LinearArgs&, LinearTile, void* scratch);
@@ -39,20 +41,22 @@ struct Level {
   void (*row_norm)(const RowNormArgs&, int begin, int end);
   void (*unit_row)(const UnitRowArgs&, int begin, int end);
   void (*fuse_dropped)(const FuseDroppedArgs&, int sequence, int column_begin, int column_end);
-  void (*global_half)(const GlobalHalfArgs&, int sequence, int column_begin, int column_end);  // inside [dim/2, dim)
+  void (*global_half)(const GlobalHalfArgs&, int sequence, int column_begin,
+                      int column_end);  // inside [dim/2, dim)
   void (*keep_log_prob)(const KeepLogProbArgs&, int begin, int end);
   void (*head_score)(const HeadScoreArgs&, int begin, int end);
-  void (*match)(const MatchArgs&, int begin, int end, int sequence, void* scratch);  // [begin, end) inside the sequence
+  void (*match)(const MatchArgs&, int begin, int end, int sequence,
+                void* scratch);  // [begin, end) inside the sequence
   size_t (*match_scratch_bytes)(int max_len, int dim);
   void (*merge)(const MergeArgs&, int sequence, int column_begin, int column_end, void* scratch);
   size_t (*merge_scratch_bytes)(int max_len);
 };
 
 // Declares fill_linear_avx512(Level&) and so on for one level.
-#define HEDGEROW_DECLARE_LEVEL(level)    \
-  void fill_linear_##level(Level&);      \
-  void fill_attention_##level(Level&);   \
-  void fill_rows_##level(Level&);        \
+#define HEDGEROW_DECLARE_LEVEL(level)  \
+  void fill_linear_##level(Level&);    \
+  void fill_attention_##level(Level&); \
+  void fill_rows_##level(Level&);      \
   void fill_match_##level(Level&);
 HEDGEROW_DECLARE_LEVEL(scalar)
 HEDGEROW_DECLARE_LEVEL(avx2)
@@ -62,7 +66,8 @@ HEDGEROW_DECLARE_LEVEL(avx512bf16)
 
 }  // namespace hedgerow::cpu
 
-// Inside a per-level file: HEDGEROW_LEVEL is the level's name; HEDGEROW_FILL(linear) is this level's fill function.
+// Inside a per-level file: HEDGEROW_LEVEL is the level's name; HEDGEROW_FILL(linear) is this level's fill
+// function.
 #define HEDGEROW_PASTE2(a, b) a##b
 #define HEDGEROW_PASTE(a, b) HEDGEROW_PASTE2(a, b)
 #define HEDGEROW_FILL(family) HEDGEROW_PASTE(fill_##family##_, HEDGEROW_LEVEL)

@@ -10,9 +10,9 @@
 namespace hedgerow::cpu::HEDGEROW_LEVEL {
 namespace {
 
-// Rows of x copied at a time, so that a panel of weights stays in the L2 beside them: half of 1 MiB, or, on processors
-// without AVX-512, whose L2 has 256 or 512 KiB, a part of that. A little more where that makes it one copy: every further one
-// reads all weights again.
+// Rows of x copied at a time, so that a panel of weights stays in the L2 beside them: half of 1 MiB, or, on
+// processors without AVX-512, whose L2 has 256 or 512 KiB, a part of that. A little more where that makes it
+// one copy: every further one reads all weights again.
 #if defined(__AVX512F__)
 constexpr int64_t kGroupBytes = 512 << 10, kCopyBytes = 640 << 10;
 #else
@@ -192,7 +192,9 @@ void run(const LinearArgs& args, LinearTile part, Scratch& s) {
   t.out_stride = args.out.strides[0] * out_size;
   t.residual_stride = args.residual.strides[0];
   t.next_stride = stride * static_cast<int64_t>(sizeof(X));
-  const int groups = whole && rows * padded <= kCopyUnits ? 1 : parts_of(rows, whole ? kGroupBytes / 4 / padded : kMaxHeight);
+  const int groups = whole && rows * padded <= kCopyUnits
+                         ? 1
+                         : parts_of(rows, whole ? kGroupBytes / 4 / padded : kMaxHeight);
   for (int g = 0; g < groups; ++g) {
     const int group = part.row_begin + static_cast<int>(static_cast<int64_t>(rows) * g / groups);
     const int size = part.row_begin + static_cast<int>(static_cast<int64_t>(rows) * (g + 1) / groups) - group;

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // One vector of f32 per instruction-set level, under one name and one set of functions.
 //
-// Included only by files that are built once per level. `Vec` has kLanes floats. A function with a count n touches the
-// first n lanes only (n in [0, kLanes]); loads fill the rest with zero. Everything lies in the level's own namespace.
+// Included only by files that are built once per level. `Vec` has kLanes floats. A function with a count n
+// touches the first n lanes only (n in [0, kLanes]); loads fill the rest with zero. Everything lies in the
+// level's own namespace.
 #pragma once
 
 #include <cmath>
@@ -34,10 +35,12 @@ HEDGEROW_INLINE Vec load_n(const float* p, int n) { return _mm512_maskz_loadu_ps
 HEDGEROW_INLINE void store(float* p, Vec a) { _mm512_storeu_ps(p, a); }
 HEDGEROW_INLINE void store_n(float* p, Vec a, int n) { _mm512_mask_storeu_ps(p, first(n), a); }
 HEDGEROW_INLINE Vec load(const uint16_t* p) {
-  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)p)), 16));
+  return _mm512_castsi512_ps(
+      _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)p)), 16));
 }
 HEDGEROW_INLINE Vec load_n(const uint16_t* p, int n) {
-  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(first(n), p)), 16));
+  return _mm512_castsi512_ps(
+      _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(first(n), p)), 16));
 }
 HEDGEROW_INLINE __m256i to_bf16(Vec a) {  // nearest even; NaN stays NaN
 #if defined(__AVX512BF16__)
@@ -62,11 +65,14 @@ HEDGEROW_INLINE Vec max(Vec a, Vec b) { return _mm512_max_ps(a, b); }
 HEDGEROW_INLINE Vec min(Vec a, Vec b) { return _mm512_min_ps(a, b); }
 HEDGEROW_INLINE Vec abs(Vec a) { return _mm512_abs_ps(a); }
 HEDGEROW_INLINE Vec sqrt(Vec a) { return _mm512_sqrt_ps(a); }
-HEDGEROW_INLINE Vec round(Vec a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+HEDGEROW_INLINE Vec round(Vec a) {
+  return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
 HEDGEROW_INLINE Vec scale2(Vec a, Vec e) { return _mm512_scalef_ps(a, e); }  // a * 2^floor(e); e far below: 0
 HEDGEROW_INLINE Vec copysign(Vec magnitude, Vec sign) {
   const __m512i s = _mm512_set1_epi32(static_cast<int>(0x80000000u));
-  return _mm512_castsi512_ps(_mm512_ternarylogic_epi32(s, _mm512_castps_si512(sign), _mm512_castps_si512(magnitude), 0xCA));
+  return _mm512_castsi512_ps(
+      _mm512_ternarylogic_epi32(s, _mm512_castps_si512(sign), _mm512_castps_si512(magnitude), 0xCA));
 }
 
 #elif defined(__AVX2__)
@@ -84,7 +90,8 @@ HEDGEROW_INLINE Vec load_n(const float* p, int n) { return _mm256_maskload_ps(p,
 HEDGEROW_INLINE void store(float* p, Vec a) { _mm256_storeu_ps(p, a); }
 HEDGEROW_INLINE void store_n(float* p, Vec a, int n) { _mm256_maskstore_ps(p, first(n), a); }
 HEDGEROW_INLINE Vec load(const uint16_t* p) {
-  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i*)p)), 16));
+  return _mm256_castsi256_ps(
+      _mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i*)p)), 16));
 }
 HEDGEROW_INLINE Vec load_n(const uint16_t* p, int n) {
   uint16_t t[8] = {0, 0, 0, 0, 0, 0, 0, 0};
@@ -118,8 +125,9 @@ HEDGEROW_INLINE Vec sqrt(Vec a) { return _mm256_sqrt_ps(a); }
 HEDGEROW_INLINE Vec round(Vec a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 HEDGEROW_INLINE Vec scale2(Vec a, Vec e) {  // e integral; below -126 the result is 0 (no subnormals)
   const Vec under = _mm256_cmp_ps(e, _mm256_set1_ps(-126.0f), _CMP_LT_OQ);
-  const __m256i bits = _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(_mm256_max_ps(e, _mm256_set1_ps(-126.0f))),
-                                                          _mm256_set1_epi32(127)), 23);
+  const __m256i bits = _mm256_slli_epi32(
+      _mm256_add_epi32(_mm256_cvtps_epi32(_mm256_max_ps(e, _mm256_set1_ps(-126.0f))), _mm256_set1_epi32(127)),
+      23);
   return _mm256_andnot_ps(under, _mm256_mul_ps(a, _mm256_castsi256_ps(bits)));
 }
 HEDGEROW_INLINE Vec copysign(Vec magnitude, Vec sign) {
@@ -137,11 +145,15 @@ HEDGEROW_INLINE Vec set1(float a) { return a; }
 HEDGEROW_INLINE Vec load(const float* p) { return *p; }
 HEDGEROW_INLINE Vec load_n(const float* p, int n) { return n ? *p : 0; }
 HEDGEROW_INLINE void store(float* p, Vec a) { *p = a; }
-HEDGEROW_INLINE void store_n(float* p, Vec a, int n) { if (n) *p = a; }
+HEDGEROW_INLINE void store_n(float* p, Vec a, int n) {
+  if (n) *p = a;
+}
 HEDGEROW_INLINE Vec load(const uint16_t* p) { return bf16_to_f32(*p); }
 HEDGEROW_INLINE Vec load_n(const uint16_t* p, int n) { return n ? bf16_to_f32(*p) : 0; }
 HEDGEROW_INLINE void store(uint16_t* p, Vec a) { *p = f32_to_bf16(a); }
-HEDGEROW_INLINE void store_n(uint16_t* p, Vec a, int n) { if (n) *p = f32_to_bf16(a); }
+HEDGEROW_INLINE void store_n(uint16_t* p, Vec a, int n) {
+  if (n) *p = f32_to_bf16(a);
+}
 HEDGEROW_INLINE Vec fma(Vec a, Vec b, Vec c) { return a * b + c; }
 HEDGEROW_INLINE Vec add(Vec a, Vec b) { return a + b; }
 HEDGEROW_INLINE Vec sub(Vec a, Vec b) { return a - b; }

@@ -138,11 +138,12 @@ cudaError_t choose_warps(cudaStream_t stream, const AttentionArgs& a, const Atte
 
 // Is b what follows a in the same rows?
 bool beside(const Tensor& a, const Tensor& b) {
-  return a.strides[1] == 64 && b.data == static_cast<const char*>(a.data) + a.extents[1] * 64 * bytes_of(a.dtype) &&
+  return a.strides[1] == 64 &&
+         b.data == static_cast<const char*>(a.data) + a.extents[1] * 64 * bytes_of(a.dtype) &&
          b.strides[0] == a.strides[0] && b.strides[1] == 64 && b.extents[0] == a.extents[0];
 }
-// Maps of q, k and v for boxes of so many rows; false where one can't be. To encode one costs the host as much as a
-// small launch's arguments: tensors side by side share theirs, and differ by the first head.
+// Maps of q, k and v for boxes of so many rows; false where one can't be. To encode one costs the host as
+// much as a small launch's arguments: tensors side by side share theirs, and differ by the first head.
 struct Maps {
   CUtensorMap q, k, v;
   bool make(const AttentionArgs& a, AttentionParams& p, int rows) {

@@ -16,8 +16,8 @@ struct AttentionParams {
   int64_t q_row, q_head, k_row, k_head, v_row, v_head, out_row, out_head;
   int heads;
   int k_first, v_first;  // first heads in the maps of k and v
-  float scale;       // for logits
-  float scale_log2;  // scale * log2(e): probabilities are powers of two
+  float scale;           // for logits
+  float scale_log2;      // scale * log2(e): probabilities are powers of two
 };
 
 // A row's running maximum (or nearly so) and sum while its keys come in blocks.

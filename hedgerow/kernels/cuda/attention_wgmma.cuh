@@ -192,7 +192,8 @@ __global__ void __launch_bounds__(Q_TILES* SPLIT * 128, 2)
   wait_for_previous();
 
   const int sequence = blockIdx.z, head = blockIdx.y, first = blockIdx.x * (64 * Q_TILES);
-  const int q_begin = alike(p.q_offsets[sequence]), queries = alike(p.q_offsets[sequence + 1]) - q_begin - first;
+  const int q_begin = alike(p.q_offsets[sequence]),
+            queries = alike(p.q_offsets[sequence + 1]) - q_begin - first;
   const int kv_begin = alike(p.kv_offsets[sequence]), keys = alike(p.kv_offsets[sequence + 1]) - kv_begin;
   float* const first_row =
       p.first_row && first == 0 ? p.first_row + static_cast<int64_t>(kv_begin) * p.heads + head : nullptr;
@@ -211,10 +212,12 @@ __global__ void __launch_bounds__(Q_TILES* SPLIT * 128, 2)
     const int row = kv_begin + step * kStepKeys;
     barrier_expect(keys_come, boxes * kTileBytes);
     tile_load_3d(at_k + to, &k_map, keys_come, 0, p.k_first + head, row);
-    if (boxes == 2) tile_load_3d(at_k + to + kTileBytes, &k_map, keys_come, 0, p.k_first + head, row + kBoxKeys);
+    if (boxes == 2)
+      tile_load_3d(at_k + to + kTileBytes, &k_map, keys_come, 0, p.k_first + head, row + kBoxKeys);
     barrier_expect(values_come, boxes * kTileBytes);
     tile_load_3d(at_v + to, &v_map, values_come, 0, p.v_first + head, row);
-    if (boxes == 2) tile_load_3d(at_v + to + kTileBytes, &v_map, values_come, 0, p.v_first + head, row + kBoxKeys);
+    if (boxes == 2)
+      tile_load_3d(at_v + to + kTileBytes, &v_map, values_come, 0, p.v_first + head, row + kBoxKeys);
   };
   if (thread < 32 && elected()) {
     if (!p.q_index) {

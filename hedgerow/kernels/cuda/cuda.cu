@@ -115,7 +115,8 @@ double peak(Context& on, Dtype dtype) {
   return flops;
 }
 
-const DeviceCalls kCalls = {open, device_buffer, host_buffer, copy_to_device, upload, download, fill, wait, record, replay, nodes, peak};
+const DeviceCalls kCalls = {open, device_buffer, host_buffer, copy_to_device, upload, download,
+                            fill, wait,          record,      replay,         nodes,  peak};
 
 }  // namespace
 

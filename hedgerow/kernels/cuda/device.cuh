@@ -26,8 +26,9 @@ constexpr float kInf = std::numeric_limits<float>::infinity();
 
 // ------------------------------------------------------------------------------------------------ warps
 
-// What all threads of a warp, here as a whole, have alike - said so that the compiler sees it too: branches on it are
-// no divergence, and addresses and descriptors that follow from it are computed once a warp, in uniform registers.
+// What all threads of a warp, here as a whole, have alike - said so that the compiler sees it too: branches
+// on it are no divergence, and addresses and descriptors that follow from it are computed once a warp, in
+// uniform registers.
 template <class V>
 __device__ __forceinline__ V alike(V v) {
   return __shfl_sync(0xffffffffu, v, 0);

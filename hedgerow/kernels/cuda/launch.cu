@@ -64,8 +64,7 @@ bool matrix_map(CUtensorMap& map, Dtype dtype, const void* data, int64_t rows, i
 }
 
 bool heads_map(CUtensorMap& map, const Tensor& t, int64_t heads, int box_rows) {
-  const cuuint64_t extents[3] = {64, static_cast<cuuint64_t>(heads),
-                                 static_cast<cuuint64_t>(t.extents[0])};
+  const cuuint64_t extents[3] = {64, static_cast<cuuint64_t>(heads), static_cast<cuuint64_t>(t.extents[0])};
   const cuuint64_t strides[2] = {static_cast<cuuint64_t>(t.strides[1]) * 2,
                                  static_cast<cuuint64_t>(t.strides[0]) * 2};
   const cuuint32_t box[3] = {64, 1, static_cast<cuuint32_t>(box_rows)};

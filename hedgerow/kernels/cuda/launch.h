@@ -36,8 +36,8 @@ cudaError_t launch(cudaStream_t stream, const Shape& shape, Args&&... args) {
         cudaFuncSetAttribute(kKernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(kMost));
     if (raised != cudaSuccess) return raised;
   }
-  // All kernels ask for one division of the multiprocessor's memory: a kernel that wants another waits until the one
-  // before has left.
+  // All kernels ask for one division of the multiprocessor's memory: a kernel that wants another waits until
+  // the one before has left.
   static const cudaError_t carved =
       device().hopper() ? cudaFuncSetAttribute(kKernel, cudaFuncAttributePreferredSharedMemoryCarveout,
                                                cudaSharedmemCarveoutMaxShared)
@@ -62,8 +62,8 @@ cudaError_t launch(cudaStream_t stream, const Shape& shape, Args&&... args) {
   return cudaLaunchKernelEx(&config, kKernel, std::forward<Args>(args)...);
 }
 
-// A map of f32, 16-bit or 8-bit values for boxes of `box_bytes` (128 or 64) by `box_rows` rows, in the swizzle of that width.
-// False where the strides or the address do not allow one.
+// A map of f32, 16-bit or 8-bit values for boxes of `box_bytes` (128 or 64) by `box_rows` rows, in the
+// swizzle of that width. False where the strides or the address do not allow one.
 bool matrix_map(CUtensorMap& map, Dtype dtype, const void* data, int64_t rows, int64_t cols,
                 int64_t row_stride, int box_rows, int box_bytes = 128);
 // The same for one head of [rows, heads, 64]; `heads` may reach over tensors that lie side by side.

@@ -73,8 +73,10 @@ __global__ void __launch_bounds__(kWarps * 32)
 #pragma unroll
     for (int q = 0; q < kQuads; ++q) {
       if ((q * 32 + lane) * 4 >= dim) continue;
-      most = fmaxf(most, fmaxf(fmaxf(fabsf(fmaf(v[q][0] * scale, g[q].x, b[q].x)), fabsf(fmaf(v[q][1] * scale, g[q].y, b[q].y))),
-                               fmaxf(fabsf(fmaf(v[q][2] * scale, g[q].z, b[q].z)), fabsf(fmaf(v[q][3] * scale, g[q].w, b[q].w)))));
+      most = fmaxf(most, fmaxf(fmaxf(fabsf(fmaf(v[q][0] * scale, g[q].x, b[q].x)),
+                                     fabsf(fmaf(v[q][1] * scale, g[q].y, b[q].y))),
+                               fmaxf(fabsf(fmaf(v[q][2] * scale, g[q].z, b[q].z)),
+                                     fabsf(fmaf(v[q][3] * scale, g[q].w, b[q].w)))));
     }
     most = warp_max(most);
     inverse = most > 0 ? 127 / most : 0.0f;
@@ -104,7 +106,8 @@ __global__ void __launch_bounds__(kWarps * 32)
 template <class In, class Out>
 __global__ void __launch_bounds__(kWarps * 32)
     layer_norm_any(const In* x, int64_t x_row, const int32_t* index, const float* gamma, const float* beta,
-                   float eps, int dim, Out* out, int64_t out_row, const int32_t* rows, int, float out_scale, float* out_units) {
+                   float eps, int dim, Out* out, int64_t out_row, const int32_t* rows, int, float out_scale,
+                   float* out_units) {
   const int lane = threadIdx.x & 31, row = my_row();
   wait_for_previous();
   let_next_start();
@@ -120,7 +123,8 @@ __global__ void __launch_bounds__(kWarps * 32)
   if constexpr (std::is_same_v<Out, i8>) {
     float most = 0;
     for (int c = lane; c < dim; c += 32)
-      most = fmaxf(most, fabsf(fmaf((to_float(from[c]) - mean) * scale, gamma ? gamma[c] : 1, beta ? beta[c] : 0)));
+      most = fmaxf(most,
+                   fabsf(fmaf((to_float(from[c]) - mean) * scale, gamma ? gamma[c] : 1, beta ? beta[c] : 0)));
     most = warp_max(most);
     inverse = most > 0 ? 127 / most : 0.0f;
     if (lane == 0) out_units[row] = most / 127;

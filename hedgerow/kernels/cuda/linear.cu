@@ -35,9 +35,9 @@ bool aligned(const Tensor& t, int bytes) {
   return reinterpret_cast<uintptr_t>(t.data) % bytes == 0 && t.strides[0] * bytes_of(t.dtype) % bytes == 0;
 }
 
-// Tiles that serve where x, the residual and out are not of one dtype. Device time in us, fitted to sweeps over 108 products of
-// ViT-T, -S and -B from 99 to 50,432 rows on an H200: so much to start, so much for every wave of tiles, for every 64 of k in
-// it, and for a residual.
+// Tiles that serve where x, the residual and out are not of one dtype. Device time in us, fitted to sweeps
+// over 108 products of ViT-T, -S and -B from 99 to 50,432 rows on an H200: so much to start, so much for
+// every wave of tiles, for every 64 of k in it, and for a residual.
 struct TileCost {
   LinearTile tile;
   int split, rows, cols, resident;  // blocks per multiprocessor
@@ -57,8 +57,8 @@ constexpr TileCost kCosts[] = {
     {LinearTile::split_128x128, 4, 128, 128, 1, -1.11f, 5.46f, 0.40f, 0.0f},
     {LinearTile::split_128x128, 8, 128, 128, 1, -1.54f, 5.56f, 0.58f, 0.0f},
 };
-// The same for tiles in turns, on an H100: the waves are what turns_end() counts; a residual is paid once, a GELU every turn, and
-// traffic for every 10^6 outputs written or read as a residual.
+// The same for tiles in turns, on an H100: the waves are what turns_end() counts; a residual is paid once, a
+// GELU every turn, and traffic for every 10^6 outputs written or read as a residual.
 struct TurnCost {
   LinearTile tile;
   int cols;
@@ -72,8 +72,8 @@ constexpr TurnCost kEightBitCosts[] = {
     {LinearTile::pingpong_192, 192, 1.8f, 0.6f, 0.55f, 0.3f, 0, 0},
     {LinearTile::pingpong_128, 128, 2.0f, 0.3f, 0.455f, 0, 0, 0},
 };
-// us from which on blocks share the rows they fetch. In short bursts it makes no difference; under lasting load,
-// where power sets the clock, it takes 6 % off.
+// us from which on blocks share the rows they fetch. In short bursts it makes no difference; under lasting
+// load, where power sets the clock, it takes 6 % off.
 constexpr float kSharingPays = 45;
 
 int64_t up(int64_t a, int64_t b) { return (a + b - 1) / b; }

@@ -17,11 +17,12 @@ struct LinearParams {
   // int8 products only: units of the rows, f32, and of the outputs' weights, bf16.
   const float* x_units;
   const uint16_t* w_units;
-  // e4m3 products only: what a sum is multiplied with. Where `out` is e4m3: what an output is multiplied with.
+  // e4m3 products only: what a sum is multiplied with. Where `out` is e4m3: what an output is multiplied
+  // with.
   float unit, out_scale;
   bool out_e4m3;
-  // Products of 16-bit rows only, null = none. What the rows of x sum up to (LinearArgs::x_moments): sums are then divided by
-  // their deviations; where to leave the same of the outputs.
+  // Products of 16-bit rows only, null = none. What the rows of x sum up to (LinearArgs::x_moments): sums are
+  // then divided by their deviations; where to leave the same of the outputs.
   const float2* x_moments;
   float2* moments;
   float eps;
@@ -96,8 +97,8 @@ __device__ __forceinline__ void activate_all(float (&x)[N]) {
   }
 }
 
-// GELU of two f16 at once, times `scale` (two f16 of it), in the tanh form: within 2e-3 of the erf form, well below what factors of
-// 8 bits leave uncertain, at half the price.
+// GELU of two f16 at once, times `scale` (two f16 of it), in the tanh form: within 2e-3 of the erf form, well
+// below what factors of 8 bits leave uncertain, at half the price.
 __device__ __forceinline__ uint32_t gelu_pair(uint32_t x, uint32_t half_scale) {
   uint32_t y;
   asm("{\n.reg .b32 s, t;\n"

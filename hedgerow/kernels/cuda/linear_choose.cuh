@@ -62,7 +62,8 @@ cudaError_t queue_pingpong(cudaStream_t stream, const LinearArgs& a, const Linea
   if ((a.residual && a.residual.dtype != a.out.dtype) ||
       !matrix_map(x_map, a.x.dtype, a.x.data, capacity, p.k, a.x.strides[0], 64) ||
       !matrix_map(w_map, a.w->dtype, a.w->data.as(), p.n, p.k, p.k, N / 2) ||
-      !matrix_map(out_map, a.out.dtype, a.out.data, capacity, p.n, a.out.strides[0], 64, p.out_e4m3 ? 64 : 128)) {
+      !matrix_map(out_map, a.out.dtype, a.out.data, capacity, p.n, a.out.strides[0], 64,
+                  p.out_e4m3 ? 64 : 128)) {
     return queue_unmapped<T, ACTIVATION>(stream, a, p);
   }
   residual_map = out_map;  // not read where there is no residual
@@ -79,12 +80,12 @@ cudaError_t queue_pingpong(cudaStream_t stream, const LinearArgs& a, const Linea
   shape.grid = (tiles < room ? tiles : room) * ranks;
   if (p.moments || p.x_moments) {
     if constexpr (std::is_same_v<T, f16>)
-      return launch<linear_pingpong<T, ACTIVATION, N, STAGES, true>, Tile::kShared>(stream, shape, x_map, w_map,
-                                                                                    residual_map, out_map, p, share);
+      return launch<linear_pingpong<T, ACTIVATION, N, STAGES, true>, Tile::kShared>(
+          stream, shape, x_map, w_map, residual_map, out_map, p, share);
     return cudaErrorNotSupported;
   }
-  return launch<linear_pingpong<T, ACTIVATION, N, STAGES, false>, Tile::kShared>(stream, shape, x_map, w_map,
-                                                                                 residual_map, out_map, p, share);
+  return launch<linear_pingpong<T, ACTIVATION, N, STAGES, false>, Tile::kShared>(
+      stream, shape, x_map, w_map, residual_map, out_map, p, share);
 }
 
 template <class T, int ACTIVATION>

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a product may take, by kind of tile: how linear() chooses one. Constants are fitted to sweeps (bench/cuda).
+// What a product may take, by kind of tile: how linear() chooses one. Constants are fitted to sweeps
+// (bench/cuda).
 #pragma once
 
 #include "hedgerow/kernels/cuda/ops.h"
 
 namespace hedgerow::cuda {
 
-// What the sweeps, a loop over one product, do not show: in a pass the second-level cache serves the kernel after at the
-// same time. us for every 10^6 bytes that all blocks read; for few rows, where that is what bounds a pass.
+// What the sweeps, a loop over one product, do not show: in a pass the second-level cache serves the kernel
+// after at the same time. us for every 10^6 bytes that all blocks read; for few rows, where that is what
+// bounds a pass.
 constexpr float kCrowding = 0.05f;
 constexpr int kCrowdedRows = 512;
 

@@ -7,8 +7,8 @@
 
 namespace hedgerow::cuda {
 
-// One over the deviation of a row of x from its moments: a pair with every step of 64 along k, asked for a step ahead, so that
-// nobody waits for memory. A row that is not there yields whatever lies in its place.
+// One over the deviation of a row of x from its moments: a pair with every step of 64 along k, asked for a
+// step ahead, so that nobody waits for memory. A row that is not there yields whatever lies in its place.
 template <bool ON>
 class RowScale {
   const float2* from_ = nullptr;
@@ -33,19 +33,22 @@ class RowScale {
   }
 };
 
-// Sums and sums of squares of rows r and r + 8, r = lane / 4 of a warp's 16, whose outputs four lanes hold in pairs.
+// Sums and sums of squares of rows r and r + 8, r = lane / 4 of a warp's 16, whose outputs four lanes hold in
+// pairs.
 struct Moments {
   float2 low[2] = {}, high[2] = {};  // of even and odd columns, so that no sum waits for the other
   static __device__ __forceinline__ void take(float2 (&m)[2], float a, float b) {
     m[0].x += a, m[1].x += b;
     m[0].y = fmaf(a, a, m[0].y), m[1].y = fmaf(b, b, m[1].y);
   }
-  // To pair `part` of each row's `parts`, zeros to the `spare` pairs behind it; for the live rows of the 16 from `row` on.
+  // To pair `part` of each row's `parts`, zeros to the `spare` pairs behind it; for the live rows of the 16
+  // from `row` on.
   __device__ __forceinline__ void leave(float2* to, int parts, int part, int spare, int row, int rows) {
     const int lane = threadIdx.x & 31;
     // Two lanes of a quad add up row r, the other two row r + 8.
     const bool upper = lane & 1;
-    float2 own = {upper ? high[0].x + high[1].x : low[0].x + low[1].x, upper ? high[0].y + high[1].y : low[0].y + low[1].y};
+    float2 own = {upper ? high[0].x + high[1].x : low[0].x + low[1].x,
+                  upper ? high[0].y + high[1].y : low[0].y + low[1].y};
     const float2 other = {upper ? low[0].x + low[1].x : high[0].x + high[1].x,
                           upper ? low[0].y + low[1].y : high[0].y + high[1].y};
     own.x += __shfl_xor_sync(0xffffffffu, other.x, 1), own.y += __shfl_xor_sync(0xffffffffu, other.y, 1);

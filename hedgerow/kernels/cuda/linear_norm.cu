@@ -42,7 +42,9 @@ __global__ void __launch_bounds__(kWarps * 32) linear_row(const __grid_constant_
   }
   for (int c = threadIdx.x; c < p.k; c += kWarps * 32) {
     const float v = to_float(x[c]);
-    y[c] = a.divided ? v * scale : a.gamma ? to_float(from_float<T>(fmaf((v - mean) * scale, a.gamma[c], a.beta[c]))) : v;
+    y[c] = a.divided ? v * scale
+           : a.gamma ? to_float(from_float<T>(fmaf((v - mean) * scale, a.gamma[c], a.beta[c])))
+                     : v;
   }
   __syncthreads();
   const int lane = threadIdx.x & 31;

@@ -27,7 +27,8 @@ struct PingPongShape {
   static constexpr int kBias = kChunks * kChunk, kReady = kBias + N * 4, kTurns = kReady + kChunks * 8;
   static constexpr int kOutlet = kBias + 1024;
   static constexpr int kUnits = N * 2;  // per warpgroup: units of its columns, for int8
-  static constexpr size_t kShared = static_cast<size_t>(STAGES) * kStage + 2 * (kOutlet + kUnits) + (2 * STAGES + 2) * 8;
+  static constexpr size_t kShared =
+      static_cast<size_t>(STAGES) * kStage + 2 * (kOutlet + kUnits) + (2 * STAGES + 2) * 8;
   static_assert(kShared <= 227 * 1024 && kWHalf % 1024 == 0 && kTurns + 32 <= kOutlet);
 };
 
@@ -164,8 +165,10 @@ __global__ void __launch_bounds__(PingPongShape<N, STAGES>::kThreads, 1)
     using Other = std::conditional_t<kEight, e4m3, float>;
     const bool other = kEight ? p.out_e4m3 : p.out_f32;
     const Outlet<T, Half, ACTIVATION, N, Shape, MOMENTS> half{
-        &out_map, &residual_map, p, at_outlet + group * Shape::kOutlet, at_units + group * Shape::kUnits, group, rows};
-    const Outlet<T, Other, ACTIVATION, N, Shape, MOMENTS> unlike{&out_map, &residual_map, p, half.at, half.at_units, group, rows};
+        &out_map, &residual_map, p, at_outlet + group * Shape::kOutlet, at_units + group * Shape::kUnits,
+        group,    rows};
+    const Outlet<T, Other, ACTIVATION, N, Shape, MOMENTS> unlike{&out_map,      &residual_map, p,   half.at,
+                                                                 half.at_units, group,         rows};
     float* const bias =
         reinterpret_cast<float*>(memory + STAGES * Shape::kStage + group * Shape::kOutlet + Shape::kBias);
     const uint32_t peer_empty = in_block(at_empty, rank ^ (ranks - 1));
@@ -231,7 +234,8 @@ __global__ void __launch_bounds__(PingPongShape<N, STAGES>::kThreads, 1)
       if constexpr (kWhole) {
         uint16_t* const outputs = reinterpret_cast<uint16_t*>(memory + (at_units - at_stage)) + group * N;
 #pragma unroll
-        for (int c = t; c < N; c += 128) outputs[c] = col + c < p.n ? __ldg(p.w_units + col + c) : uint16_t{0};
+        for (int c = t; c < N; c += 128)
+          outputs[c] = col + c < p.n ? __ldg(p.w_units + col + c) : uint16_t{0};
       }
       Sum sums[2][N / 2];
 #pragma unroll

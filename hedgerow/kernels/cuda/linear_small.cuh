@@ -5,8 +5,9 @@
 //
 //  - All that no earlier kernel wrote (weights, bias, gamma, beta) is on its way before the wait for the
 //  kernel before; what comes after the wait is asked for at once: rows, residual, row count.
-//  - The rows come through the copy engine, or through the threads: copied, or layer-normalised on the way. Where
-//  the weights took the rest of a layer norm in (fold_norm), the finished sums are divided by the rows' deviation.
+//  - The rows come through the copy engine, or through the threads: copied, or layer-normalised on the way.
+//  Where the weights took the rest of a layer norm in (fold_norm), the finished sums are divided by the rows'
+//  deviation.
 //  - Long k: a cluster shares a tile, each block takes a range of k and pushes its partial sums to the block
 //  that finishes them. They are added in the order of the ranges.
 #pragma once
@@ -15,8 +16,8 @@
 
 namespace hedgerow::cuda {
 
-// KSTEPS: room for k in steps of 64 where rows are normalised. WARPS: those that bring the rows, or (divided) look
-// at them; the first 4 * GROUPS of them multiply.
+// KSTEPS: room for k in steps of 64 where rows are normalised. WARPS: those that bring the rows, or (divided)
+// look at them; the first 4 * GROUPS of them multiply.
 template <class T, Source SOURCE, int R, int GROUPS, int KSTEPS, int WARPS>
 __global__ void __launch_bounds__(SmallShape<R, GROUPS, WARPS>::kThreads)
     linear_small(const __grid_constant__ CUtensorMap x_map, const __grid_constant__ CUtensorMap w_map,
@@ -181,7 +182,8 @@ __global__ void __launch_bounds__(SmallShape<R, GROUPS, WARPS>::kThreads)
 #pragma unroll 1
     for (int s = 0; s < steps; ++s) {
       barrier_wait(at_full + slot * 8, phase);
-      const uint64_t w = tile_descriptor(at_w + slot * Shape::kWStage + (GROUPS == 1 ? 0 : (warp >> 2) * 8192));
+      const uint64_t w =
+          tile_descriptor(at_w + slot * Shape::kWStage + (GROUPS == 1 ? 0 : (warp >> 2) * 8192));
       const uint64_t x = tile_descriptor(at_x + (kFetched ? slot : s) * Shape::kXStage);
       products_fence();
 #pragma unroll

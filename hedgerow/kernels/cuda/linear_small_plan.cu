@@ -89,9 +89,9 @@ LinearGuess small_guess(int row_capacity, int n, int k, SmallRows how) {
     const float depth = static_cast<float>(all_steps) / static_cast<float>(c.split);
     const float bytes = blocks * depth * 128e-6f * static_cast<float>(64 * c.groups + c.rows);
     const float us = c.start + (waves - 1) * c.wave + depth * c.step +
-                     further * (c.block + c.block_step * depth) + bytes * (c.traffic + (row_capacity <= kCrowdedRows ? kCrowding : 0.0f));
-    if (best.us == 0 || us < best.us)
-      best = {{LinearTile::small, c.split, c.rows, c.groups}, us};
+                     further * (c.block + c.block_step * depth) +
+                     bytes * (c.traffic + (row_capacity <= kCrowdedRows ? kCrowding : 0.0f));
+    if (best.us == 0 || us < best.us) best = {{LinearTile::small, c.split, c.rows, c.groups}, us};
   }
   if (divided) best.us += kDividing;
   return best;

@@ -46,7 +46,6 @@ cudaError_t queue_small_tile(cudaStream_t stream, const LinearArgs& a, const Lin
   p.one_over_k = 1.0f / static_cast<float>(a.w->k);
   p.n = a.w->n, p.k = a.w->k, p.capacity = a.rows.row_capacity, p.act = static_cast<uint8_t>(a.act);
 
-
   constexpr int kMost = 227 * 1024;
   Shape shape;
   shape.grid = dim3(columns * ranks, row_tiles);

@@ -34,7 +34,8 @@ __device__ __forceinline__ int owner_of(int unit, int ranks_log) {
 
 // Sends every unit to its owner and adds up what arrives here, in the order of the ranges of k.
 template <class Shape, int RANKS, int N>
-__device__ __forceinline__ void exchange_sums(float (&sums)[N], int rank, uint32_t at_parts, uint32_t at_sum) {
+__device__ __forceinline__ void exchange_sums(float (&sums)[N], int rank, uint32_t at_parts,
+                                              uint32_t at_sum) {
   constexpr int kUnit = Shape::kUnit, kMost = Shape::template kMostUnits<RANKS>;
   constexpr uint32_t kSlot = Shape::kMultipliers * kUnit * 4;
   const uint32_t mine = at_parts + threadIdx.x * (kUnit * 4);

@@ -3,10 +3,12 @@
 // tile ends sooner than where they take turns (linear_pingpong.cuh).
 //
 //  - Tiles come in many sizes (kStagedTiles): what decides is that the last wave is full.
-//  - The copy engine fetches the residual's tile while the products run, the bias is read at the tile's start,
-//    and results leave through the residual's place in shared memory. The residual must have the dtype of x, and
-//    so must `out`.
-//  - Tried and lost at every product from 99 to 6,304 rows: blocks of a cluster that fetch rows or weights for
+//  - The copy engine fetches the residual's tile while the products run, the bias is read at the tile's
+//  start,
+//    and results leave through the residual's place in shared memory. The residual must have the dtype of x,
+//    and so must `out`.
+//  - Tried and lost at every product from 99 to 6,304 rows: blocks of a cluster that fetch rows or weights
+//  for
 //    each other, or take a part of k each.
 #pragma once
 

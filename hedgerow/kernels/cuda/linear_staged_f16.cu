@@ -4,7 +4,8 @@
 
 namespace hedgerow::cuda {
 
-cudaError_t linear_staged_f16(cudaStream_t stream, const LinearArgs& a, const LinearParams& p, LinearPlan plan) {
+cudaError_t linear_staged_f16(cudaStream_t stream, const LinearArgs& a, const LinearParams& p,
+                              LinearPlan plan) {
   return linear_staged_any<f16>(stream, a, p, plan);
 }
 

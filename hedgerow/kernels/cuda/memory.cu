@@ -14,8 +14,8 @@ void check(cudaError_t result, const char* doing) {
 
 namespace {
 
-// Clearing and copies from pageable memory go to the default stream and may return before they are done, and streams of
-// their own do not wait for it: an op queued next could find the memory as it was.
+// Clearing and copies from pageable memory go to the default stream and may return before they are done, and
+// streams of their own do not wait for it: an op queued next could find the memory as it was.
 void finish(const char* doing) { check(cudaStreamSynchronize(nullptr), doing); }
 
 }  // namespace

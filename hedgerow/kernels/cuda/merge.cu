@@ -190,21 +190,20 @@ cudaError_t global_half(cudaStream_t stream, const GlobalHalfArgs& a) {
 
 cudaError_t match(cudaStream_t stream, const MatchArgs& a) {
   if (a.rows.row_capacity == 0) return cudaSuccess;
-  return launch<match_rows>(stream, warp_per_row(a.rows),
-                            a.unit.as<const float>(), a.unit.strides[0], static_cast<int>(a.unit.extents[1]),
-                            a.role.as<const uint8_t>(), rows_of(a.rows), a.best.as<int32_t>(),
-                            a.similarity.as<float>());
+  return launch<match_rows>(stream, warp_per_row(a.rows), a.unit.as<const float>(), a.unit.strides[0],
+                            static_cast<int>(a.unit.extents[1]), a.role.as<const uint8_t>(), rows_of(a.rows),
+                            a.best.as<int32_t>(), a.similarity.as<float>());
 }
 
 cudaError_t merge(cudaStream_t stream, const MergeArgs& a) {
   if (a.to.row_capacity == 0) return cudaSuccess;
   return by_type(a.x.dtype, [&](auto t) {
     using T = decltype(t);
-    return launch<merge_rows<T>>(
-        stream, warp_per_row(a.to), a.x.as<const T>(), a.x.strides[0],
-        a.size.as<const float>(), a.into.as<const int32_t>(), a.similarity.as<const float>(),
-        a.kept.as<const int32_t>(), rows_of(a.from), rows_of(a.to), a.rule == MergeRule::size_weighted,
-        a.out.as<T>(), a.out.strides[0], a.out_size.as<float>(), static_cast<int>(a.x.extents[1]));
+    return launch<merge_rows<T>>(stream, warp_per_row(a.to), a.x.as<const T>(), a.x.strides[0],
+                                 a.size.as<const float>(), a.into.as<const int32_t>(),
+                                 a.similarity.as<const float>(), a.kept.as<const int32_t>(), rows_of(a.from),
+                                 rows_of(a.to), a.rule == MergeRule::size_weighted, a.out.as<T>(),
+                                 a.out.strides[0], a.out_size.as<float>(), static_cast<int>(a.x.extents[1]));
   });
 }
 

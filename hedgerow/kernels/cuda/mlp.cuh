@@ -1,23 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
-// x + fc2(gelu(fc1(norm(x)))) in one pass: a warpgroup keeps 64 rows' sums of fc2 in registers, and the hidden
-// columns go by a few at a time - sums of fc1, activated, are at once the left operand of fc2. Attention without
-// a softmax; hidden rows never see memory.
+// x + fc2(gelu(fc1(norm(x)))) in one pass: a warpgroup keeps 64 rows' sums of fc2 in registers, and the
+// hidden columns go by a few at a time - sums of fc1, activated, are at once the left operand of fc2.
+// Attention without a softmax; hidden rows never see memory.
 //
-//  - Two warpgroups share the weights that one thread feeds into a ring. Each queues fc2 of one step and fc1 of
+//  - Two warpgroups share the weights that one thread feeds into a ring. Each queues fc2 of one step and fc1
+//  of
 //    the next together and activates while the other's products run.
 //  - A high tile has 64 rows for each warpgroup. In a low one both work on the same 64 rows, each with every
 //    other step, and add up through shared memory: for the end of the last wave, and for few rows.
-//  - Clusters of two: `shared` blocks fetch half of every slot for both; `split` blocks take half of the hidden
+//  - Clusters of two: `shared` blocks fetch half of every slot for both; `split` blocks take half of the
+//  hidden
 //    columns each and add up through each other's shared memory (one low tile, then they leave).
 //
-// Tensor pipe: 8 dim^2 / 2048 clocks a row, 144 or 576; the activation issues 11 instructions a hidden value, 66
-// or 132 clocks a row, beside it. Shared memory: at dim 192 the rows are registers and each product's right operand
-// takes half of its time, the weights' arrival (32 bytes a clock with 128 rows) a quarter; at 384 the sums
-// fill the registers, 32 hidden columns fit beside them, and fc1 reads its rows again for each 32: 1.5 clocks for
-// every clock of products, so 80 % is what both together allow. Weights from the second-level cache: 32 bytes
-// a clock and multiprocessor with 128 rows, 16 where two share.
-// Measured (H100, 50,432 rows): 425 and 472 TFLOP/s, 43 and 48 % of the pipe. Descriptors in uniform
-// registers and a shorter way in gained 8 % of that; strict turns of the two warpgroups cost up to 6 %.
+// Tensor pipe: 8 dim^2 / 2048 clocks a row, 144 or 576; the activation issues 11 instructions a hidden value,
+// 66 or 132 clocks a row, beside it. Shared memory: at dim 192 the rows are registers and each product's
+// right operand takes half of its time, the weights' arrival (32 bytes a clock with 128 rows) a quarter; at
+// 384 the sums fill the registers, 32 hidden columns fit beside them, and fc1 reads its rows again for each
+// 32: 1.5 clocks for every clock of products, so 80 % is what both together allow. Weights from the
+// second-level cache: 32 bytes a clock and multiprocessor with 128 rows, 16 where two share. Measured (H100,
+// 50,432 rows): 425 and 472 TFLOP/s, 43 and 48 % of the pipe. Descriptors in uniform registers and a shorter
+// way in gained 8 % of that; strict turns of the two warpgroups cost up to 6 %.
 #pragma once
 
 #include "hedgerow/kernels/cuda/mlp_products.cuh"
@@ -153,10 +155,13 @@ __global__ void __launch_bounds__(MlpShape<DIM>::kThreads, 1)
     auto here = [&](int turn) {
       const int tile = team + turn * teams, high = uniform(found[1]), group = uniform(thread_here() >> 7);
       const MlpTile at = mlp_tile(tile, high, team_kind, rank);
-      return Here{{p, memory, found[0]}, at.high, at.row + (at.high ? group * 64 : 0),
+      return Here{{p, memory, found[0]},
+                  at.high,
+                  at.row + (at.high ? group * 64 : 0),
                   memory + (at.high ? group * Shape::kHalf : 0)};
     };
-    constexpr int kMine = DIM / 4, kBlocks = DIM / 32;  // of a low tile: sums a thread finishes, blocks of 16 columns
+    constexpr int kMine = DIM / 4,
+                  kBlocks = DIM / 32;  // of a low tile: sums a thread finishes, blocks of 16 columns
     constexpr int kPart = kMine / 2, kPartBlocks = kBlocks / 2;  // and in a split team
     for (int turn = 0; team + turn * teams < found[2]; ++turn) {
       const Here at = here(turn);
@@ -173,7 +178,8 @@ __global__ void __launch_bounds__(MlpShape<DIM>::kThreads, 1)
       products.keep(at_half);
       if (Shape::kKept && at.high) at.rows.template fetch<DIM / 16>(at.half, 0, at.row);
       if (split)
-        at.rows.template fetch<kPartBlocks>(memory + Shape::kHalf, group * kBlocks + rank * kPartBlocks, at.row);
+        at.rows.template fetch<kPartBlocks>(memory + Shape::kHalf, group * kBlocks + rank * kPartBlocks,
+                                            at.row);
 #pragma unroll
       for (int i = 0; i < products.kPlaces; ++i) {
 #pragma unroll
@@ -234,7 +240,8 @@ __global__ void __launch_bounds__(MlpShape<DIM>::kThreads, 1)
       const auto [rows, high, row, half] = here(turn);
       if (high) {
 #pragma unroll
-        for (int i = 0; i < products.kPlaces; ++i) rows.template finish<12>(products.sums[i], half, i * 12, row);
+        for (int i = 0; i < products.kPlaces; ++i)
+          rows.template finish<12>(products.sums[i], half, i * 12, row);
         continue;
       }
       // Each warpgroup finishes half of the columns, and in a split team half of those.
@@ -244,13 +251,15 @@ __global__ void __launch_bounds__(MlpShape<DIM>::kThreads, 1)
       auto add_up = [&](auto own) {
         constexpr int kOwn = decltype(own)::value;
         auto of = [&](int which, int i) {
-          return products.kPlaces == 1 ? products.sums[0][which * kMine + i] : products.sums[which % products.kPlaces][i];
+          return products.kPlaces == 1 ? products.sums[0][which * kMine + i]
+                                       : products.sums[which % products.kPlaces][i];
         };
         float4* const give = reinterpret_cast<float4*>(meeting + (1 - kOwn) * Shape::kHalf) + t;
         float4* const take = reinterpret_cast<float4*>(meeting + kOwn * Shape::kHalf) + t;
 #pragma unroll
         for (int i = 0; i < kMine; i += 4)
-          give[i * 32] = make_float4(of(1 - kOwn, i), of(1 - kOwn, i + 1), of(1 - kOwn, i + 2), of(1 - kOwn, i + 3));
+          give[i * 32] =
+              make_float4(of(1 - kOwn, i), of(1 - kOwn, i + 1), of(1 - kOwn, i + 2), of(1 - kOwn, i + 3));
         both_sync();
 #pragma unroll
         for (int i = 0; i < kMine; i += 4) {
@@ -289,7 +298,8 @@ __global__ void __launch_bounds__(MlpShape<DIM>::kThreads, 1)
         const float4 v = load_shared_cluster(take + i * 512);
         part[i] += v.x, part[i + 1] += v.y, part[i + 2] += v.z, part[i + 3] += v.w;
       }
-      rows.template finish<kPartBlocks>(part, memory + Shape::kHalf, group * kBlocks + rank * kPartBlocks, row);
+      rows.template finish<kPartBlocks>(part, memory + Shape::kHalf, group * kBlocks + rank * kPartBlocks,
+                                        row);
     }
     __syncwarp();
   }

@@ -4,6 +4,8 @@
 
 namespace hedgerow::cuda {
 
-cudaError_t mlp_f16(cudaStream_t stream, const MlpArgs& a, MlpTeam team) { return queue_mlp<f16>(stream, a, team); }
+cudaError_t mlp_f16(cudaStream_t stream, const MlpArgs& a, MlpTeam team) {
+  return queue_mlp<f16>(stream, a, team);
+}
 
 }  // namespace hedgerow::cuda

@@ -6,8 +6,8 @@
 
 namespace hedgerow::cuda {
 
-// What tile_descriptor() makes of an address in shared memory, in two words of which only the lower one varies:
-// whole ones would take two registers each where none is left. BYTES: of a row, 128 or 64.
+// What tile_descriptor() makes of an address in shared memory, in two words of which only the lower one
+// varies: whole ones would take two registers each where none is left. BYTES: of a row, 128 or 64.
 template <int BYTES>
 __device__ __forceinline__ uint64_t descriptor_of(uint32_t low) {
   constexpr uint32_t kHigh = (BYTES == 128 ? 1u << 30 : 2u << 30) | BYTES * 8 >> 4;
@@ -57,7 +57,8 @@ struct MlpProducts {
       const float2 low = load_shared_pair(bias + s * 64), high = load_shared_pair(bias + s * 64 + 32);
       float y[8];
 #pragma unroll
-      for (int h = 0; h < 8; ++h) y[h] = scores[s * 8 + h] + (h < 4 ? h % 2 ? low.y : low.x : h % 2 ? high.y : high.x);
+      for (int h = 0; h < 8; ++h)
+        y[h] = scores[s * 8 + h] + (h < 4 ? h % 2 ? low.y : low.x : h % 2 ? high.y : high.x);
       activate_all<ACTIVATION>(y);
 #pragma unroll
       for (int h = 0; h < 4; ++h) hidden[s][h] = pack2<T>(y[2 * h], y[2 * h + 1]);

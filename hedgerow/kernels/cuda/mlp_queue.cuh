@@ -13,7 +13,8 @@ cudaError_t queue_mlp(cudaStream_t stream, const MlpArgs& a, MlpTeam team) {
   const int hidden = a.w1->n, capacity = a.rows.row_capacity;
   CUtensorMap w1_map, w2_map;
   if (!matrix_map(w1_map, a.w1->dtype, a.w1->data.as(), hidden, DIM, DIM, Shape_::kBox1Rows) ||
-      !matrix_map(w2_map, a.w2->dtype, a.w2->data.as(), DIM, hidden, hidden, Shape_::kBox2Rows, Shape_::kStep * 2))
+      !matrix_map(w2_map, a.w2->dtype, a.w2->data.as(), DIM, hidden, hidden, Shape_::kBox2Rows,
+                  Shape_::kStep * 2))
     return cudaErrorNotSupported;
   const MlpParams p = {a.rows.offsets + a.rows.batch,
                        a.x.data,
@@ -30,14 +31,16 @@ cudaError_t queue_mlp(cudaStream_t stream, const MlpArgs& a, MlpTeam team) {
   const int room = device().multiprocessors / ranks, units = (capacity + unit - 1) / unit;
   const int tiles = team == MlpTeam::split ? units : std::min(room, units - high_tiles(units, 1, room));
   Shape shape;
-  shape.block = Shape_::kThreads, shape.shared = Shape_::kShared, shape.cluster = ranks, shape.grid = tiles * ranks;
+  shape.block = Shape_::kThreads, shape.shared = Shape_::kShared, shape.cluster = ranks,
+  shape.grid = tiles * ranks;
   return launch<mlp_rows<T, E, ACTIVATION, DIM>, Shape_::kShared>(stream, shape, w1_map, w2_map, p, team);
 }
 
 template <class T, class E>
 cudaError_t queue_mlp(cudaStream_t stream, const MlpArgs& a, MlpTeam team) {
   const bool erf = a.act == Activation::gelu_erf;
-  if (a.w1->k == 192) return erf ? queue_mlp<T, E, 1, 192>(stream, a, team) : queue_mlp<T, E, 2, 192>(stream, a, team);
+  if (a.w1->k == 192)
+    return erf ? queue_mlp<T, E, 1, 192>(stream, a, team) : queue_mlp<T, E, 2, 192>(stream, a, team);
   return erf ? queue_mlp<T, E, 1, 384>(stream, a, team) : queue_mlp<T, E, 2, 384>(stream, a, team);
 }
 

@@ -18,24 +18,25 @@ struct MlpParams {
   int hidden;
 };
 
-// threadIdx.x, asked for where it is used: what is computed from it is not kept in registers across the products.
+// threadIdx.x, asked for where it is used: what is computed from it is not kept in registers across the
+// products.
 __device__ __forceinline__ int thread_here() {
   int r;
   asm volatile("mov.u32 %0, %%tid.x;" : "=r"(r));
   return r;
 }
 
-// Shared memory of a block, in bytes: normalised rows (two halves of 64 rows, panels of 64 columns), a ring of
-// slots that weights pass through, vectors, barriers.
+// Shared memory of a block, in bytes: normalised rows (two halves of 64 rows, panels of 64 columns), a ring
+// of slots that weights pass through, vectors, barriers.
 template <int DIM>
 struct MlpShape {
   static_assert(DIM == 192 || DIM == 384);
-  static constexpr int kThreads = 3 * 128;               // the third warpgroup feeds
-  static constexpr int kStep = DIM == 192 ? 64 : 32;     // hidden columns a warpgroup has in hand
-  static constexpr bool kKept = DIM == 192;              // its rows stay in registers
+  static constexpr int kThreads = 3 * 128;            // the third warpgroup feeds
+  static constexpr int kStep = DIM == 192 ? 64 : 32;  // hidden columns a warpgroup has in hand
+  static constexpr bool kKept = DIM == 192;           // its rows stay in registers
   static constexpr int kPanel = 64 * 128, kHalf = DIM / 64 * kPanel;
   static constexpr int kSlot = kStep * DIM * 2, kSlots = DIM == 192 ? 7 : 5;  // w1 or w2 of one step
-  static constexpr int kBoxes1 = 6, kBoxes2 = 2;  // copies that fill a slot
+  static constexpr int kBoxes1 = 6, kBoxes2 = 2;                              // copies that fill a slot
   static constexpr int kBox1Rows = 32, kBox2Rows = DIM / 2;
   static constexpr int kRing = 2 * kHalf, kVectors = kRing + kSlots * kSlot;
   static constexpr int kMostHidden = 4 * DIM;
@@ -103,8 +104,9 @@ struct MlpRows {
     }
   };
 
-  // One warp normalises `passes` times 8 rows from row `first` of the 64 that begin at `row` into `half`. Eight lanes
-  // hold the same chunks of the eight rows, so that neither memory sees a conflict; four lanes share a row.
+  // One warp normalises `passes` times 8 rows from row `first` of the 64 that begin at `row` into `half`.
+  // Eight lanes hold the same chunks of the eight rows, so that neither memory sees a conflict; four lanes
+  // share a row.
   __device__ __forceinline__ void normalise(unsigned char* half, int first, int passes, int row) const {
     constexpr bool kAhead = sizeof(E) == 2;  // the second pass is on its way while the first is computed
     const int lane = thread_here() & 31, q = lane >> 3;
@@ -124,7 +126,8 @@ struct MlpRows {
       float sum = 0, squares = 0;
 #pragma unroll
       for (int j = 0; j < DIM / 32; ++j) {
-        sum += ((now(j, 0) + now(j, 1)) + (now(j, 2) + now(j, 3))) + ((now(j, 4) + now(j, 5)) + (now(j, 6) + now(j, 7)));
+        sum += ((now(j, 0) + now(j, 1)) + (now(j, 2) + now(j, 3))) +
+               ((now(j, 4) + now(j, 5)) + (now(j, 6) + now(j, 7)));
       }
       sum += __shfl_xor_sync(0xffffffffu, sum, 8);
       sum += __shfl_xor_sync(0xffffffffu, sum, 16);
@@ -144,8 +147,8 @@ struct MlpRows {
         load_eight(gamma, vector(Shape::kGamma + c * 8)), load_eight(beta, vector(Shape::kBeta + c * 8));
 #pragma unroll
         for (int e = 0; e < 8; ++e) y[e] = fmaf((now(j, e) - mean) * scale, gamma[e], beta[e]);
-        *reinterpret_cast<uint4*>(half + chunk(r, c)) = make_uint4(pack2<T>(y[0], y[1]), pack2<T>(y[2], y[3]),
-                                                                   pack2<T>(y[4], y[5]), pack2<T>(y[6], y[7]));
+        *reinterpret_cast<uint4*>(half + chunk(r, c)) = make_uint4(
+            pack2<T>(y[0], y[1]), pack2<T>(y[2], y[3]), pack2<T>(y[4], y[5]), pack2<T>(y[6], y[7]));
       }
     }
   }
@@ -179,7 +182,8 @@ struct MlpRows {
         const int r = row + own + (lane >> 2) + i % 2 * 8, col = first * 16 + i / 2 * 8 + pair;
         if (r >= rows) continue;
         const float2 add = *reinterpret_cast<const float2*>(bias + i / 2 * 8);
-        const float2 old = *reinterpret_cast<const float2*>(static_cast<const float*>(p.x) + r * p.x_row + col);
+        const float2 old =
+            *reinterpret_cast<const float2*>(static_cast<const float*>(p.x) + r * p.x_row + col);
         *reinterpret_cast<float2*>(static_cast<float*>(p.out) + r * p.out_row + col) =
             make_float2(y[2 * i] + add.x + old.x, y[2 * i + 1] + add.y + old.y);
       }
@@ -194,7 +198,8 @@ struct MlpRows {
         load_matrices(was, to);
 #pragma unroll
         for (int h = 0; h < 4; ++h) {
-          const float2 old = unpack2<E>(was[h]), add = *reinterpret_cast<const float2*>(bias + b * 16 + h / 2 * 8);
+          const float2 old = unpack2<E>(was[h]),
+                       add = *reinterpret_cast<const float2*>(bias + b * 16 + h / 2 * 8);
           sum[h] = pack2<E>(y[b * 8 + 2 * h] + add.x + old.x, y[b * 8 + 2 * h + 1] + add.y + old.y);
         }
         store_matrices(to, sum[0], sum[1], sum[2], sum[3]);
@@ -204,8 +209,8 @@ struct MlpRows {
       for (int i = lane; i < 16 * 2 * COUNT; i += 32) {
         const int r = own + i / (2 * COUNT), c = first * 2 + i % (2 * COUNT);
         if (row + r < rows)
-          *reinterpret_cast<uint4*>(static_cast<E*>(p.out) + static_cast<int64_t>(row + r) * p.out_row + c * 8) =
-              *reinterpret_cast<const uint4*>(place + chunk(r, c));
+          *reinterpret_cast<uint4*>(static_cast<E*>(p.out) + static_cast<int64_t>(row + r) * p.out_row +
+                                    c * 8) = *reinterpret_cast<const uint4*>(place + chunk(r, c));
       }
       __syncwarp();
     }

@@ -12,24 +12,18 @@ namespace hedgerow::cuda {
 
 // Which kernel computes attention; `automatic` chooses by head_dim, device, bounds and measured times. A
 // kernel that can't take the case hands it to one that can.
-enum class AttentionKernel : uint8_t {
-  automatic,
-  mma,
-  light,
-  one_group,
-  two_groups,
-  halves
-};
+enum class AttentionKernel : uint8_t { automatic, mma, light, one_group, two_groups, halves };
 
 cudaError_t attention(cudaStream_t stream, const AttentionArgs& args,
                       AttentionKernel kernel = AttentionKernel::automatic);
 // The one that serves any lengths: with it a row's bits do not depend on its batch.
 constexpr AttentionKernel kInvariantAttention = AttentionKernel::two_groups;
 
-// How a product is cut up; `automatic` chooses by rows and shape. small: few rows, all of k in flight (linear_small.cuh);
-// split_*: a cluster of `split` blocks (1, 2, 4 or 8) shares a tile, each with its part of k; staged: tiles of many sizes, the
-// residual fetched ahead (all of one dtype); pingpong_N: two warpgroups take turns with tiles
-// of 128 x N, one finishes while the other multiplies; mma: without Hopper's instructions.
+// How a product is cut up; `automatic` chooses by rows and shape. small: few rows, all of k in flight
+// (linear_small.cuh); split_*: a cluster of `split` blocks (1, 2, 4 or 8) shares a tile, each with its part
+// of k; staged: tiles of many sizes, the residual fetched ahead (all of one dtype); pingpong_N: two
+// warpgroups take turns with tiles of 128 x N, one finishes while the other multiplies; mma: without Hopper's
+// instructions.
 enum class LinearTile : uint8_t {
   automatic,
   plain,
@@ -48,7 +42,7 @@ struct LinearPlan {
   LinearTile tile = LinearTile::automatic;
   int split = 1;
   int rows = 0, groups = 1;  // of a small tile: rows (8, 16, 32, 64, 104 or 128) and groups of 64 outputs
-  int cols = 0;              // of a staged tile: `groups` times 64 rows by so many outputs, one of kStagedTiles
+  int cols = 0;  // of a staged tile: `groups` times 64 rows by so many outputs, one of kStagedTiles
   Share share = Share::none;  // pingpong_N only
 };
 // Staged tiles there are; `gelu`: also with the erf form behind the product (the tanh form: 2 x 192 alone).
@@ -61,25 +55,27 @@ struct StagedTile {
     return act == Activation::none || (groups == 2 && cols == 192) || (act == Activation::gelu_erf && gelu);
   }
 };
-inline constexpr StagedTile kStagedTiles[] = {{1, 48, true},  {1, 64, true}, {1, 80}, {1, 96, true},  {1, 128, true},
-                                              {1, 176, true}, {1, 192},      {2, 128}, {2, 160, true}, {2, 192, true},
-                                              {2, 208, true}, {2, 240},      {3, 192, true}};
+inline constexpr StagedTile kStagedTiles[] = {
+    {1, 48, true}, {1, 64, true},  {1, 80},        {1, 96, true},  {1, 128, true}, {1, 176, true}, {1, 192},
+    {2, 128},      {2, 160, true}, {2, 192, true}, {2, 208, true}, {2, 240},       {3, 192, true}};
 inline constexpr int kStagedTileCount = sizeof(kStagedTiles) / sizeof(StagedTile);
 
 // One that serves any number of rows: with it a row's bits do not depend on its batch.
 constexpr LinearPlan kInvariantLinear{.tile = LinearTile::pingpong_128};
-// The residual may be f32 or the dtype of x; so may `out`. A norm, a division or an index is fused for any shape.
+// The residual may be f32 or the dtype of x; so may `out`. A norm, a division or an index is fused for any
+// shape.
 cudaError_t linear(cudaStream_t stream, const LinearArgs& args, LinearPlan plan = {});
 NormFusion fuses_norm(int rows, int n, int k, bool folded, bool moments);
 bool gives_moments(int rows, int n, int k);
 // `alike`: x, the residual and out are of one dtype.
-LinearPlan linear_plan(int rows, int n, int k, bool residual, bool alike = true, Activation act = Activation::none);
+LinearPlan linear_plan(int rows, int n, int k, bool residual, bool alike = true,
+                       Activation act = Activation::none);
 // Of 8-bit rows and weights: always tiles in turns.
 LinearPlan linear_plan_eight_bits(int rows, int n, int k, bool residual);
 bool takes_eight_bits();
 
-// Who computes a row of the fused MLP (mlp.cuh): blocks alone, two that fetch weights for each other, or two that take
-// half of the hidden columns each; `automatic` chooses by rows and shape.
+// Who computes a row of the fused MLP (mlp.cuh): blocks alone, two that fetch weights for each other, or two
+// that take half of the hidden columns each; `automatic` chooses by rows and shape.
 enum class MlpTeam : uint8_t { automatic, alone, shared, split };
 // Hopper, dim 192 or 384, at most 4 dim hidden columns, 64 or more of them for each of four warpgroups; else
 // cudaErrorNotSupported. x and out: both f32, or both of the weights' dtype, 16-byte aligned.
@@ -87,7 +83,8 @@ cudaError_t mlp(cudaStream_t stream, const MlpArgs& args, MlpTeam team = MlpTeam
 bool fuses_mlp(int rows, int dim, int hidden);
 MlpTeam mlp_team(int rows);
 
-// Weights for linear(): row-major in `dtype` (e4m3: in units of their own), the bias padded with zeros. Throws Error when memory is out.
+// Weights for linear(): row-major in `dtype` (e4m3: in units of their own), the bias padded with zeros.
+// Throws Error when memory is out.
 PackedLinear pack_linear(const float* w, const float* bias, int n, int k, Dtype dtype);
 
 // Rows may be f32, f16 or bf16 on either side; out also e4m3.
@@ -109,8 +106,8 @@ cudaError_t global_half(cudaStream_t stream, const GlobalHalfArgs& args);
 cudaError_t merge(cudaStream_t stream, const MergeArgs& args);
 cudaError_t match(cudaStream_t stream, const MatchArgs& args);
 
-// Rate of the matrix units on operands in shared memory and registers, random values, all multiprocessors at once; of
-// plain multiply-adds for f32. 0 where no such loop is known. Takes about 5 ms and waits.
+// Rate of the matrix units on operands in shared memory and registers, random values, all multiprocessors at
+// once; of plain multiply-adds for f32. 0 where no such loop is known. Takes about 5 ms and waits.
 cudaError_t peak_flops(cudaStream_t stream, Dtype dtype, double* flops);
 
 // pairs and kept_offsets are device arrays.

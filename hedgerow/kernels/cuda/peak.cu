@@ -18,7 +18,8 @@ __device__ __forceinline__ uint32_t scrambled(uint32_t x) {
 template <class T>
 __device__ __forceinline__ uint32_t random_pair(uint32_t i) {
   const uint32_t r = scrambled(i);
-  const float a = static_cast<float>(r & 0xffff) * 0x1p-15f - 1.0f, b = static_cast<float>(r >> 16) * 0x1p-15f - 1.0f;
+  const float a = static_cast<float>(r & 0xffff) * 0x1p-15f - 1.0f,
+              b = static_cast<float>(r >> 16) * 0x1p-15f - 1.0f;
   return pack2<T>(a, b);
 }
 // Four e4m3 values around 1, or two of 16 bits.

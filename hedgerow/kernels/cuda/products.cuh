@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Warpgroup products d[64 x N] (+)= a b for N a multiple of 8 up to 256; `add` 0 overwrites d. Every register of the sums must be
-// named in the instruction, so the lists are spelt out once here, each by the one before it.
+// Warpgroup products d[64 x N] (+)= a b for N a multiple of 8 up to 256; `add` 0 overwrites d. Every register
+// of the sums must be named in the instruction, so the lists are spelt out once here, each by the one before
+// it.
 //
-// 8-bit products: Hopper adds the 32 products of one e4m3 instruction and the sum so far with about 13 bits behind the leading one
-// of the largest of them, cut off, not rounded: a thousandth of what rounding the factors to e4m3 costs, so sums are not moved to
-// f32 registers of their own on the way (which would double the registers of a tile). int8 is exact.
+// 8-bit products: Hopper adds the 32 products of one e4m3 instruction and the sum so far with about 13 bits
+// behind the leading one of the largest of them, cut off, not rounded: a thousandth of what rounding the
+// factors to e4m3 costs, so sums are not moved to f32 registers of their own on the way (which would double
+// the registers of a tile). int8 is exact.
 #pragma once
 
 #include <type_traits>
@@ -117,8 +119,8 @@ namespace hedgerow::cuda {
   HEDGEROW_PRODUCT(256, 128, 129, 130, KIND, TAIL, C)
 // clang-format on
 
-// Both in shared memory, both with their K axis contiguous: 32 bytes of it, 16 or 32 values. T: f16, bf16, e4m3 (sums in f32), i8
-// (sums in int32).
+// Both in shared memory, both with their K axis contiguous: 32 bytes of it, 16 or 32 values. T: f16, bf16,
+// e4m3 (sums in f32), i8 (sums in int32).
 template <class T, int N, class Sum>
 __device__ __forceinline__ void product_shared(Sum (&d)[N / 2], uint64_t a, uint64_t b, int add) {
   if constexpr (std::is_same_v<T, f16>) {
@@ -133,10 +135,11 @@ __device__ __forceinline__ void product_shared(Sum (&d)[N / 2], uint64_t a, uint
   }
 }
 
-// a in registers, as one warp's 16 x 16 operand of multiply(): rows r and r + 8, then the same 8 further on along K; b in shared
-// memory, its K axis contiguous.
+// a in registers, as one warp's 16 x 16 operand of multiply(): rows r and r + 8, then the same 8 further on
+// along K; b in shared memory, its K axis contiguous.
 template <class T, int N>
-__device__ __forceinline__ void product_from_registers(float (&d)[N / 2], const uint32_t (&a)[4], uint64_t b, int add) {
+__device__ __forceinline__ void product_from_registers(float (&d)[N / 2], const uint32_t (&a)[4], uint64_t b,
+                                                       int add) {
   if constexpr (std::is_same_v<T, f16>) {
     HEDGEROW_PRODUCTS_REGISTERS("k16.f32.f16.f16", ", 1, 1, 0");
   } else {
@@ -146,7 +149,8 @@ __device__ __forceinline__ void product_from_registers(float (&d)[N / 2], const 
 
 // The same with b's N axis contiguous.
 template <class T, int N = 64>
-__device__ __forceinline__ void product_registers(float (&d)[N / 2], const uint32_t (&a)[4], uint64_t b, int add) {
+__device__ __forceinline__ void product_registers(float (&d)[N / 2], const uint32_t (&a)[4], uint64_t b,
+                                                  int add) {
   if constexpr (std::is_same_v<T, f16>) {
     HEDGEROW_PRODUCTS_REGISTERS("k16.f32.f16.f16", ", 1, 1, 1");
   } else {

@@ -123,8 +123,8 @@ cudaError_t tome_roles(cudaStream_t stream, const TomeRolesArgs& a) {
 
 cudaError_t tome_order(cudaStream_t stream, const TomeOrderArgs& a) {
   if (a.rows.batch == 0) return cudaSuccess;
-  return launch<tome_places>(stream, {static_cast<unsigned>(a.rows.batch), kThreads}, rows_of(a.rows), a.pairs,
-                             a.special, a.role.as<const uint8_t>(), a.merging.as<const uint8_t>(),
+  return launch<tome_places>(stream, {static_cast<unsigned>(a.rows.batch), kThreads}, rows_of(a.rows),
+                             a.pairs, a.special, a.role.as<const uint8_t>(), a.merging.as<const uint8_t>(),
                              a.best.as<const int32_t>(), a.into.as<int32_t>(), a.kept.as<int32_t>(),
                              a.kept_offsets);
 }

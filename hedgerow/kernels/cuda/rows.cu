@@ -7,7 +7,8 @@
 namespace hedgerow::cuda {
 namespace {
 
-// `quads`: four values of a patch's line may be stored at a time; they are read so where a picture's pixels allow it.
+// `quads`: four values of a patch's line may be stored at a time; they are read so where a picture's pixels
+// allow it.
 template <class Out>
 __global__ void __launch_bounds__(kWarps * 32)
     patchify_rows(const float* const* images, const int32_t* heights, const int32_t* widths, int patch,
@@ -193,8 +194,9 @@ cudaError_t patchify(cudaStream_t stream, const PatchifyArgs& a) {
     using Out = decltype(out);
     const bool quads = a.patch % 4 == 0 && reinterpret_cast<uintptr_t>(a.out.data) % 16 == 0 &&
                        a.out.strides[0] * bytes_of(a.out.dtype) % 16 == 0;
-    return launch<patchify_rows<Out>>(stream, warp_per_row(a.rows), a.images, a.heights, a.widths, a.patch, a.special,
-                                      a.out.as<Out>(), a.out.strides[0], rows, a.rows.row_capacity, quads);
+    return launch<patchify_rows<Out>>(stream, warp_per_row(a.rows), a.images, a.heights, a.widths, a.patch,
+                                      a.special, a.out.as<Out>(), a.out.strides[0], rows, a.rows.row_capacity,
+                                      quads);
   });
 }
 

@@ -55,7 +55,8 @@ __device__ __forceinline__ int told_by(const int* place, int rank) {
   return v;
 }
 
-__global__ void __launch_bounds__(kSelectThreads) select_rows(const __grid_constant__ SelectParams p, int longest) {
+__global__ void __launch_bounds__(kSelectThreads)
+    select_rows(const __grid_constant__ SelectParams p, int longest) {
   extern __shared__ __align__(16) unsigned char memory[];
   wait_for_previous();
   let_next_start();

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// One sequence's choice by one block (select.cu): candidates as ordered keys, their weights and running sums, mass and sampling.
+// One sequence's choice by one block (select.cu): candidates as ordered keys, their weights and running sums,
+// mass and sampling.
 #pragma once
 
 #include "hedgerow/kernels/cuda/device.cuh"
