@@ -14,7 +14,7 @@
 #include "hedgerow/core/clock.h"
 #include "hedgerow/core/rng.h"
 #include "hedgerow/kernels/cpu/level.h"
-#include "hedgerow/kernels/cpu/linear_split.h"
+#include "hedgerow/kernels/cpu/linear/split.h"
 #include "hedgerow/kernels/cpu/peak.h"
 
 namespace hedgerow {

@@ -18,7 +18,8 @@ if(NOT HEDGEROW_CUDA_ARCHITECTURES)
   endforeach()
 endif()
 
-file(GLOB cuda_sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/hedgerow/kernels/cuda/*.cu)
+file(GLOB cuda_sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/hedgerow/kernels/cuda/*.cu
+  ${CMAKE_CURRENT_SOURCE_DIR}/hedgerow/kernels/cuda/*/*.cu)
 add_library(hedgerow_cuda OBJECT ${cuda_sources})
 set_target_properties(hedgerow_cuda PROPERTIES CUDA_STANDARD 20 CUDA_ARCHITECTURES "${HEDGEROW_CUDA_ARCHITECTURES}"
   POSITION_INDEPENDENT_CODE ON)

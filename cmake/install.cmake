@@ -9,7 +9,7 @@ install(TARGETS hedgerow EXPORT hedgerowTargets
 install(EXPORT hedgerowTargets NAMESPACE hedgerow:: DESTINATION ${package_dir})
 # Not for users: the JSON library's types, how ops are checked, one backend's insides, the program.
 install(DIRECTORY hedgerow/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/hedgerow FILES_MATCHING PATTERN "*.h"
-  PATTERN "json.h" EXCLUDE PATTERN "image_formats.h" EXCLUDE PATTERN "check.h" EXCLUDE
+  PATTERN "json.h" EXCLUDE PATTERN "image_formats.h" EXCLUDE PATTERN "check" EXCLUDE
   PATTERN "kernels/cpu" EXCLUDE PATTERN "kernels/cuda" EXCLUDE PATTERN "cli" EXCLUDE)
 if(EXISTS ${PROJECT_SOURCE_DIR}/models)
   install(DIRECTORY models/ DESTINATION ${CMAKE_INSTALL_DATADIR}/hedgerow/models)

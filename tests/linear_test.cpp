@@ -13,7 +13,7 @@
 
 #include "hedgerow/core/rng.h"
 #include "hedgerow/kernels/cpu/level.h"
-#include "hedgerow/kernels/cpu/linear_split.h"
+#include "hedgerow/kernels/cpu/linear/split.h"
 #include "hedgerow/kernels/kernels.h"
 
 namespace hedgerow {

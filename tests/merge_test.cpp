@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // match, merge and the fused token against their definitions and against themselves.
-#include "hedgerow/kernels/reference.h"
+#include "hedgerow/kernels/reference/reference.h"
 #include "tests/support.h"
 
 namespace hedgerow::test {

@@ -7,7 +7,7 @@
 
 #include "hedgerow/core/error.h"
 #include "hedgerow/core/rng.h"
-#include "hedgerow/kernels/reference.h"
+#include "hedgerow/kernels/reference/reference.h"
 
 namespace hedgerow {
 namespace {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Ops over rows against their definitions, and bit for bit against themselves: any thread count, alone or in
 // a batch.
-#include "hedgerow/kernels/reference.h"
+#include "hedgerow/kernels/reference/reference.h"
 #include "tests/support.h"
 
 namespace hedgerow::test {

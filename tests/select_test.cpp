@@ -2,7 +2,7 @@
 // select against its definition: exactly the same rows, in every mode, whatever the scores.
 #include <functional>
 
-#include "hedgerow/kernels/reference.h"
+#include "hedgerow/kernels/reference/reference.h"
 #include "tests/support.h"
 
 namespace hedgerow::test {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Attention: every kernel, dtype and head size; lengths around every tile edge; hidden keys that hold NaN.
-#include "hedgerow/kernels/reference.h"
+#include "hedgerow/kernels/reference/reference.h"
 #include "tests/cuda/twin.h"
 
 namespace hedgerow::cuda::test {

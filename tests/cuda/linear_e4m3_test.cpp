@@ -2,7 +2,7 @@
 // Products of e4m3 rows and weights. Small whole numbers come out exactly, whatever the order and the
 // precision of the sums, so that one wrong place shows; normal numbers within what Hopper's sums may lose.
 // Row counts around the tiles' edges, tails in n and k, rows that are not there.
-#include "hedgerow/kernels/reference.h"
+#include "hedgerow/kernels/reference/reference.h"
 #include "tests/cuda/twin.h"
 
 namespace hedgerow::cuda::test {

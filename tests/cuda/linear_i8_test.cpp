@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Products of int8 rows and weights: sums are exact, so an output is off by its own rounding alone. Row
 // counts around the tiles' edges, tails in n and k, rows that are not there.
-#include "hedgerow/kernels/reference.h"
+#include "hedgerow/kernels/reference/reference.h"
 #include "tests/cuda/twin.h"
 
 namespace hedgerow::cuda::test {

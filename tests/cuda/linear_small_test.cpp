@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Products of few rows, and those that normalise their rows first, against their definition in double.
-#include "hedgerow/kernels/reference.h"
+#include "hedgerow/kernels/reference/reference.h"
 #include "tests/cuda/twin.h"
 
 namespace hedgerow::cuda::test {

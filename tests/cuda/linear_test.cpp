@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Products: every tile shape and split, row counts around the tile edges, all epilogues, rows that are not
 // there.
-#include "hedgerow/kernels/reference.h"
+#include "hedgerow/kernels/reference/reference.h"
 #include "tests/cuda/twin.h"
 
 namespace hedgerow::cuda::test {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Fusing, averaging, matching and merging against their definitions.
-#include "hedgerow/kernels/reference.h"
+#include "hedgerow/kernels/reference/reference.h"
 #include "tests/cuda/twin.h"
 
 namespace hedgerow::cuda::test {

@@ -2,7 +2,7 @@
 // The fused MLP: every team, row counts around the tiles' edges and enough rows for turns of both heights,
 // both activations, f32 and 16-bit rows, in place and not. Rows repeat, so that the slow definition need not
 // compute all.
-#include "hedgerow/kernels/reference.h"
+#include "hedgerow/kernels/reference/reference.h"
 #include "tests/cuda/twin.h"
 
 namespace hedgerow::cuda::test {

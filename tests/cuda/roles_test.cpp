@@ -2,7 +2,7 @@
 // The bookkeeping ops against their definitions.
 #include <algorithm>
 
-#include "hedgerow/kernels/reference.h"
+#include "hedgerow/kernels/reference/reference.h"
 #include "tests/cuda/twin.h"
 
 namespace hedgerow::cuda::test {

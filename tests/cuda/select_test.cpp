@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The choice of rows: every mode against its definition, index by index, on scores with ties, zeros, NaN and
 // infinity.
-#include "hedgerow/kernels/reference.h"
+#include "hedgerow/kernels/reference/reference.h"
 #include "tests/cuda/twin.h"
 
 namespace hedgerow::cuda::test {

@@ -9,7 +9,7 @@
 #include <cstring>
 
 #include "hedgerow/kernels/cpu/level.h"
-#include "hedgerow/kernels/cpu/linear_split.h"
+#include "hedgerow/kernels/cpu/linear/split.h"
 
 namespace hedgerow::cpu {
 namespace {

@@ -20,7 +20,7 @@ cudaError_t attention(cudaStream_t stream, const AttentionArgs& args,
 constexpr AttentionKernel kInvariantAttention = AttentionKernel::two_groups;
 
 // How a product is cut up; `automatic` chooses by rows and shape. small: few rows, all of k in flight
-// (linear_small.cuh); split_*: a cluster of `split` blocks (1, 2, 4 or 8) shares a tile, each with its part
+// (linear/small.cuh); split_*: a cluster of `split` blocks (1, 2, 4 or 8) shares a tile, each with its part
 // of k; staged: tiles of many sizes, the residual fetched ahead (all of one dtype); pingpong_N: two
 // warpgroups take turns with tiles of 128 x N, one finishes while the other multiplies; mma: without Hopper's
 // instructions.

@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
+// Products of e4m3 rows and weights.
+#include "hedgerow/kernels/cuda/linear/eight_bits.cuh"
+
+namespace hedgerow::cuda {
+
+cudaError_t linear_e4m3(cudaStream_t stream, const LinearArgs& a, const LinearParams& p, LinearPlan plan) {
+  return queue_eight_bits<e4m3>(stream, a, p, plan);
+}
+
+}  // namespace hedgerow::cuda

@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
+// Small products of bf16 rows and weights.
+#include "hedgerow/kernels/cuda/linear/small_queue.cuh"
+
+namespace hedgerow::cuda {
+
+cudaError_t linear_small_bf16(cudaStream_t stream, const LinearArgs& a, const LinearPlan& plan) {
+  return queue_small<bf16>(stream, a, plan);
+}
+
+}  // namespace hedgerow::cuda

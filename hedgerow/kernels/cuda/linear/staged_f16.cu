@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+// Products of f16 rows and weights in staged tiles.
+#include "hedgerow/kernels/cuda/linear/staged_queue.cuh"
+
+namespace hedgerow::cuda {
+
+cudaError_t linear_staged_f16(cudaStream_t stream, const LinearArgs& a, const LinearParams& p,
+                              LinearPlan plan) {
+  return linear_staged_any<f16>(stream, a, p, plan);
+}
+
+}  // namespace hedgerow::cuda
