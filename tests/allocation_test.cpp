@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Once a kind of batch has been seen, a pass allocates nothing, whatever its sizes, budgets and counts: operator new is
-// replaced and counts.
+// Once a kind of batch has been seen, a pass allocates nothing, whatever its sizes, budgets and counts:
+// operator new is replaced and counts.
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -73,9 +73,9 @@ TEST_P(Submit, allocates_nothing_once_a_kind_of_batch_was_seen) {
   if (layout == Layout::padded && !traits_of(method).runs_full_grid) GTEST_SKIP() << "not in a full grid";
   constexpr int kBatches = 40, kRounds = 25;  // 1,000 batches
   static const Pictures pictures(kBatches);
-  const auto weights = pack_vit(
-      random_vit("dim=32,heads=1,layers=12,patch=8,image=40,classes=3,hidden=32,predictors=1"), find_backend(),
-      Dtype::f32);
+  const auto weights =
+      pack_vit(random_vit("dim=32,heads=1,layers=12,patch=8,image=40,classes=3,hidden=32,predictors=1"),
+               find_backend(), Dtype::f32);
   VitState state(weights, {.max_batch = kMost}, 2);
   VitRun run;
   run.prune.method = method;
@@ -95,7 +95,8 @@ TEST_P(Submit, allocates_nothing_once_a_kind_of_batch_was_seen) {
 
 INSTANTIATE_TEST_SUITE_P(Methods, Submit,
                          testing::Combine(testing::ValuesIn(all_prune_methods()),
-                                          testing::Values(Layout::ragged, Layout::padded, Layout::padded_max)),
+                                          testing::Values(Layout::ragged, Layout::padded,
+                                                          Layout::padded_max)),
                          [](const auto& info) {
                            std::string name = name_of(std::get<0>(info.param));
                            for (char& c : name) c = c == '-' ? '_' : c;

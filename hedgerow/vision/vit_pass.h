@@ -255,6 +255,7 @@ class VitPass {
   std::vector<std::unique_ptr<Kind>> kinds_;
   std::unique_ptr<PaperGate> gate_;
   VitResult result_;
+  std::vector<std::vector<int32_t>> kept_spare_;
 
   // Rows a picture of a grid starts from, made once a grid.
   struct Positions {

@@ -42,6 +42,11 @@ void VitPass::read_results() {
   result_.classes = c.classes;
   result_.dim = c.dim;
   result_.logits = pass_.answers_here();
+  // Rows of a larger batch before are laid by, not freed.
+  for (; result_.kept.size() > n; result_.kept.pop_back())
+    kept_spare_.push_back(std::move(result_.kept.back()));
+  for (; result_.kept.size() < n && !kept_spare_.empty(); kept_spare_.pop_back())
+    result_.kept.push_back(std::move(kept_spare_.back()));
   result_.kept.resize(n);
   result_.macs.resize(n);
   for (int i = 0; i < batch_; ++i) {
