@@ -3,7 +3,7 @@
 // backend.
 //
 // How to read it
-//  - The args: dense_ops.h, row_ops.h.
+//  - The args: ops/*.h.
 //  - A free function (`linear(on, args)`) checks shapes once for all backends (throws Error), then calls the
 //  table.
 //  - A table entry is noexcept, allocates nothing, plans nothing: a new row count or new lengths cost
@@ -11,7 +11,7 @@
 //  - Rows: every op takes its live row count from a Ragged (offsets[batch]); extents are capacities, checked
 //  on the host.
 //  - Axis order is [rows, heads, head_dim]. Index arrays are int32. `f` below stands for f32 or bf16.
-//  - The definition of every op, scalar and in double, is in kernels/reference.cpp; tests compare all
+//  - The definition of every op, scalar and in double, is in kernels/reference/; tests compare all
 //  backends with it.
 //
 // Promise (CPU, and a GPU whose Context is batch-invariant): a row's result is a function of that row's
@@ -28,8 +28,13 @@
 #include "hedgerow/core/parallel.h"
 #include "hedgerow/core/ragged.h"
 #include "hedgerow/core/tensor.h"
-#include "hedgerow/kernels/dense_ops.h"
-#include "hedgerow/kernels/row_ops.h"
+#include "hedgerow/kernels/ops/attention.h"
+#include "hedgerow/kernels/ops/feed_forward.h"
+#include "hedgerow/kernels/ops/linear.h"
+#include "hedgerow/kernels/ops/merge.h"
+#include "hedgerow/kernels/ops/norm.h"
+#include "hedgerow/kernels/ops/rows.h"
+#include "hedgerow/kernels/ops/select.h"
 
 namespace hedgerow {
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the checked entry points (dense.cpp, rows.cpp) ask of shapes.
+// What the checked entry points ask of shapes.
 //
 // A passing check is a handful of compares: messages are put together on the failing path only.
 #pragma once

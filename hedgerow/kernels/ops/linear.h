@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the ops on whole matrices are given: products, the MLP, layer norm, attention. How to read it:
-// kernels.h.
+// What a product is given, and how weights are packed for it. How to read it: kernels.h.
 #pragma once
 
 #include <cstdint>
@@ -11,9 +10,6 @@
 namespace hedgerow {
 
 struct Backend;
-
-// ---------------------------------------------------------------------------------------------------- dense
-// algebra
 
 // A weight matrix [n, k] (n outputs) and optional bias, in the layout of the backend that packed it.
 struct PackedLinear {
@@ -62,54 +58,6 @@ struct LinearArgs {
   // behind this one a look at its rows.
   Tensor moments;
   Ragged rows;
-};
-
-// out = x + act(norm(x) w1^T + bias1) w2^T + bias2, a whole feed-forward half of a block in one pass: rows
-// normalised as LayerNormArgs says and rounded to the dtype of the weights, as are the activated hidden
-// columns. Only where the backend has fuses_mlp and it says yes, and not on a batch-invariant Context.
-struct MlpArgs {
-  Tensor x;                      // f32, or of the weights' dtype: [rows, dim]
-  Tensor norm_gamma, norm_beta;  // f32 [dim]; like the weights never written by an op still queued
-  float norm_eps = 1e-6f;
-  const PackedLinear *w1 = nullptr, *w2 = nullptr;  // [hidden, dim] and [dim, hidden], both with a bias
-  Activation act = Activation::gelu_erf;            // not none
-  Tensor out;                                       // like x [rows, dim]; may be x itself
-  Ragged rows;
-};
-
-// out[i] = (x[j] - mean) / sqrt(var + eps) * gamma + beta, j = index ? index[i] : i; variance over dim
-// (biased).
-struct LayerNormArgs {
-  Tensor x;            // f32 [*, dim]
-  Tensor index;        // optional i32 [rows]: which rows of x
-  Tensor gamma, beta;  // f32 [dim]; both may be left out where the backend has fuses_norm: ones and zeros
-  float eps = 1e-6f;
-  Tensor out;        // f [rows, dim]; e4m3 or int8 where the backend takes it
-  Tensor out_units;  // int8 only, out f32 [rows]: a 127th of the row's largest value
-  Ragged rows;       // rows of out
-};
-
-// --------------------------------------------------------------------------------------------------------
-// attention
-
-struct KeyValues {
-  Tensor k, v;  // f [kv_rows, heads, head_dim]; both may be strided views of one fused projection
-};
-
-// Softmax attention inside each sequence, all keys visible:
-//   out[i] = sum_j p_ij v_j,  p_i = softmax_j(scale * q_i . k_j + key_bias_j).
-// A key whose bias is -inf contributes exactly nothing; a row that sees nothing becomes 0.
-// Hidden keys (bias -inf) are left out before anything is computed, so putting them between or behind live
-// keys does not change a bit of the result, whatever they hold. Sums run over live keys in one fixed order.
-struct AttentionArgs {
-  Tensor q;                // f [*, heads, head_dim], head_dim 32, 64 or 128
-  KeyValues kv;            // same dtype as q
-  Ragged q_rows, kv_rows;  // the same number of sequences; lengths may differ
-  Tensor q_index;          // optional i32 [q_rows]: output row i asks with q[q_index[i]] (else q[i])
-  Tensor key_bias;   // optional f32 [kv_rows], added to the logits (log of merged size; -inf hides a key)
-  float scale = 0;   // usually 1 / sqrt(head_dim)
-  Tensor out;        // f [q_rows, heads, head_dim]
-  Tensor first_row;  // optional f32 [kv_rows, heads]: softmax probabilities of each sequence's first query
 };
 
 }  // namespace hedgerow
