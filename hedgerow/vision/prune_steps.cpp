@@ -60,7 +60,9 @@ void PruneSteps::before_block(int block) {
     s_.counts[n] = dynamicvit_count(s_.patches[n], budget_of(run_.prune, i).keep, stage);
   }
   score_predictor(stage);
-  drop({.mode = SelectMode::top_k, .count = s_.counts.data()}, false, block);
+  SelectArgs rule;
+  rule.count = s_.counts.data();
+  drop(rule, false, block);
 }
 
 void PruneSteps::choose_queries(int block, const Tensor& v) {
@@ -104,7 +106,9 @@ void PruneSteps::after_attention(int block, const Tensor& k) {
         evit_count(s_.live[static_cast<size_t>(i)], budget_of(run_.prune, i).keep);
   score_first_row(static_cast<float>(s_.config().heads), {});
   const bool fuse = method_ == PruneMethod::evit;
-  drop({.mode = SelectMode::top_k, .count = s_.counts.data(), .append = fuse ? 1 : 0}, fuse, block);
+  SelectArgs rule;
+  rule.count = s_.counts.data(), rule.append = fuse ? 1 : 0;
+  drop(rule, fuse, block);
 }
 
 void PruneSteps::after_block(int block) {
