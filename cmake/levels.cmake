@@ -14,7 +14,7 @@ function(hedgerow_add_levels target)
     endforeach()
     target_include_directories(${target}_${level} PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
     target_compile_definitions(${target}_${level} PRIVATE HEDGEROW_LEVEL=${level})
-    target_compile_options(${target}_${level} PRIVATE -Wall -Wextra -Wno-missing-field-initializers -ffp-contract=off -fno-math-errno
+    target_compile_options(${target}_${level} PRIVATE -Wall -Wextra -Werror=missing-field-initializers -ffp-contract=off -fno-math-errno
       $<$<CONFIG:Release>:-O3> ${level_${level}})
     if(HEDGEROW_SANITIZE)
       target_compile_options(${target}_${level} PRIVATE -fsanitize=${HEDGEROW_SANITIZE} -fno-omit-frame-pointer -g)

@@ -18,10 +18,42 @@ Context::Context(const Backend& backend, int threads)
   if (backend.device) stream_ = backend.device->open();
 }
 
+void Context::throw_failure() {
+  if (!failed_) return;
+  const std::string what = std::string(backend_->name) + ": " + failed_ + ": " + why_;
+  failed_ = why_ = nullptr;
+  throw Error(what);
+}
+
 void Context::reserve_scratch(size_t bytes_per_worker) {
   if (bytes_per_worker <= scratch_bytes_) return;
   for (Buffer& b : scratch_) b = Buffer(bytes_per_worker);
   scratch_bytes_ = bytes_per_worker;
+}
+
+const char* name_of(Op op) {
+  constexpr const char* kNames[] = {
+#define HEDGEROW_OP(name, Args, cpu, cuda) #name,
+#include "hedgerow/kernels/ops.def"
+#undef HEDGEROW_OP
+  };
+  return kNames[static_cast<int>(op)];
+}
+
+bool has(const Backend& on, Op op) {
+  switch (op) {
+#define HEDGEROW_OP(name, Args, cpu, cuda) \
+  case Op::name:                           \
+    return on.ops.name != absent<Args>;
+#include "hedgerow/kernels/ops.def"
+#undef HEDGEROW_OP
+  }
+  return false;
+}
+
+void need(const Backend& on, Op op, const char* who) {
+  require(has(on, op), std::string(who) + ": wanted a backend with the op " + name_of(op) + ", which " +
+                           on.name + " lacks");
 }
 
 const std::vector<const Backend*>& all_backends() {

@@ -3,7 +3,7 @@
 // backend.
 //
 // How to read it
-//  - The args: ops/*.h.
+//  - The ops: ops.def, one list. Their args: ops/*.h.
 //  - A free function (`linear(on, args)`) checks shapes once for all backends (throws Error), then calls the
 //  table.
 //  - A table entry is noexcept, allocates nothing, plans nothing: a new row count or new lengths cost
@@ -55,6 +55,13 @@ class Context {
   void set_batch_invariant(bool on) { batch_invariant_ = on; }
   bool batch_invariant() const { return batch_invariant_; }
 
+  // What went wrong in an entry, which cannot throw: the first is kept, and thrown by the next call that
+  // waits.
+  void fail(const char* doing, const char* why) noexcept {
+    if (!failed_) failed_ = doing, why_ = why;
+  }
+  void throw_failure();
+
   // Makes sure that every worker has this much scratch. Allocates when it grows: call it before the hot path.
   void reserve_scratch(size_t bytes_per_worker);
   size_t scratch_bytes() const { return scratch_bytes_; }
@@ -70,6 +77,7 @@ class Context {
   size_t scratch_bytes_ = 0;
   std::shared_ptr<void> stream_;
   bool batch_invariant_ = false;
+  const char *failed_ = nullptr, *why_ = nullptr;
 };
 
 inline PackedLinear pack_linear(const Context& on, const float* w, const float* bias, int n, int k,
@@ -104,6 +112,35 @@ struct DeviceCalls {
   double (*peak_flops)(Context&, Dtype);
 };
 
+// A table's entry for every op, none of them null.
+struct Ops {
+#define HEDGEROW_OP(name, Args, cpu, cuda) void (*name)(Context&, const Args&) noexcept;
+#include "hedgerow/kernels/ops.def"
+#undef HEDGEROW_OP
+};
+
+enum class Op : uint8_t {
+#define HEDGEROW_OP(name, Args, cpu, cuda) name,
+#include "hedgerow/kernels/ops.def"
+#undef HEDGEROW_OP
+};
+inline constexpr Op kAllOps[] = {
+#define HEDGEROW_OP(name, Args, cpu, cuda) Op::name,
+#include "hedgerow/kernels/ops.def"
+#undef HEDGEROW_OP
+};
+const char* name_of(Op op);
+
+// The entry of an op that the backend lacks. The checked entry refuses it by name and never comes here; what
+// comes here all the same is an Error at the next wait.
+template <class Args>
+void absent(Context& on, const Args&) noexcept {
+  on.fail("an op", "this backend lacks it");
+}
+// Does this backend have the op? need() throws Error with its name where it does not: for models, at load.
+bool has(const Backend& on, Op op);
+void need(const Backend& on, Op op, const char* who);
+
 struct Backend {
   const char* name;  // "scalar", "avx2", "avx512", "avx512bf16", "cuda"
   const char* description;
@@ -115,27 +152,8 @@ struct Backend {
   // What is fastest for so many rows: layer_norm and then linear (none), or linear with a norm; divided only
   // where the norm is folded into w, `moments`: and x_moments can be given. Null: linear takes neither a norm
   // nor an index.
-  NormFusion (*fuses_norm)(int rows, int n, int k, bool folded, bool moments);
-  void (*linear)(Context&, const LinearArgs&) noexcept;
-  void (*layer_norm)(Context&, const LayerNormArgs&) noexcept;
-  void (*attention)(Context&, const AttentionArgs&) noexcept;
-  void (*patchify)(Context&, const PatchifyArgs&) noexcept;
-  void (*gather)(Context&, const GatherArgs&) noexcept;
-  void (*scatter)(Context&, const ScatterArgs&) noexcept;
-  void (*row_norm)(Context&, const RowNormArgs&) noexcept;
-  void (*head_score)(Context&, const HeadScoreArgs&) noexcept;
-  void (*select)(Context&, const SelectArgs&) noexcept;
-  void (*fuse_dropped)(Context&, const FuseDroppedArgs&) noexcept;
-  void (*global_half)(Context&, const GlobalHalfArgs&) noexcept;
-  void (*keep_log_prob)(Context&, const KeepLogProbArgs&) noexcept;
-  void (*unit_row)(Context&, const UnitRowArgs&) noexcept;
-  void (*match)(Context&, const MatchArgs&) noexcept;
-  void (*merge)(Context&, const MergeArgs&) noexcept;
-  void (*lead_rows)(Context&, const LeadRowsArgs&) noexcept;
-  void (*key_bias)(Context&, const KeyBiasArgs&) noexcept;
-  void (*tome_roles)(Context&, const TomeRolesArgs&) noexcept;
-  void (*tome_order)(Context&, const TomeOrderArgs&) noexcept;
-  void (*survivor_roles)(Context&, const SurvivorRolesArgs&) noexcept;
+  NormFusion (*fuses_norm)(int rows, int n, int k, bool folded, bool moments) = nullptr;
+  Ops ops;
 
   const DeviceCalls* device = nullptr;  // null: tensors, offsets and index arrays are in host memory
   std::string (*why_not)() = nullptr;   // what the machine lacks, where runs_here() alone does not say it
@@ -147,7 +165,6 @@ struct Backend {
   // Is mlp, for at most so many rows of 16-bit weights, faster than layer_norm and two linears? Null: there
   // is none.
   bool (*fuses_mlp)(int row_capacity, int dim, int hidden) = nullptr;
-  void (*mlp)(Context&, const MlpArgs&) noexcept = nullptr;
 };
 
 // All tables in this build, slowest first; the best that runs here; one by name (Error if unknown or not
@@ -164,27 +181,9 @@ std::string dtypes_of(const Backend& on);
 Buffer allocate_on(const Backend& on, size_t bytes);
 Buffer copy_on(const Backend& on, const void* from, size_t bytes);
 
-// Checked entry points.
-void linear(Context& on, const LinearArgs& args);
-void mlp(Context& on, const MlpArgs& args);
-void layer_norm(Context& on, const LayerNormArgs& args);
-void attention(Context& on, const AttentionArgs& args);
-void patchify(Context& on, const PatchifyArgs& args);
-void gather(Context& on, const GatherArgs& args);
-void scatter(Context& on, const ScatterArgs& args);
-void row_norm(Context& on, const RowNormArgs& args);
-void head_score(Context& on, const HeadScoreArgs& args);
-void select(Context& on, const SelectArgs& args);
-void fuse_dropped(Context& on, const FuseDroppedArgs& args);
-void global_half(Context& on, const GlobalHalfArgs& args);
-void keep_log_prob(Context& on, const KeepLogProbArgs& args);
-void unit_row(Context& on, const UnitRowArgs& args);
-void match(Context& on, const MatchArgs& args);
-void merge(Context& on, const MergeArgs& args);
-void lead_rows(Context& on, const LeadRowsArgs& args);
-void key_bias(Context& on, const KeyBiasArgs& args);
-void tome_roles(Context& on, const TomeRolesArgs& args);
-void tome_order(Context& on, const TomeOrderArgs& args);
-void survivor_roles(Context& on, const SurvivorRolesArgs& args);
+// The checked entry points: linear(on, args) and so on.
+#define HEDGEROW_OP(name, Args, cpu, cuda) void name(Context& on, const Args& args);
+#include "hedgerow/kernels/ops.def"
+#undef HEDGEROW_OP
 
 }  // namespace hedgerow

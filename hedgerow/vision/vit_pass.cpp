@@ -115,7 +115,8 @@ AttentionArgs VitPass::attention_args(const Tensor& q, const Ragged& q_rows, int
                      .q_rows = q_rows,
                      .kv_rows = rows(),
                      .key_bias = method().merges || to_longest() ? column(key_bias_, Dtype::f32) : Tensor{},
-                     .scale = 1.0f / std::sqrt(static_cast<float>(c.head_dim()))};
+                     .scale = 1.0f / std::sqrt(static_cast<float>(c.head_dim())),
+                     .out = {}};
   if (!hides_rows()) return args;
   args.kv_rows = live_rows();
   const int per = 4 / bytes_of(dtype());  // moved as whole words

@@ -47,7 +47,7 @@ class VitPass {
   // Where a choice left the rows alive, for traces: their offsets' slot and patch codes. A merge before it:
   // the column of `into`, and the codes and offsets of the rows before.
   struct Stage {
-    int block, slot, column;
+    int block, slot = 0, column = 0;
     int into = -1, column_before = 0, slot_before = 0;
   };
   // Multiply-adds of matching rows, which follow from the plan: of rows of `slot` in halves, or (kNoSlot) of

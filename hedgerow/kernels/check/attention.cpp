@@ -8,6 +8,7 @@ using namespace check;
 
 void attention(Context& on, const AttentionArgs& a) {
   constexpr const char* kOp = "attention";
+  need_op(on, Op::attention);
   need_ragged(kOp, on, "q_rows", a.q_rows);
   need_ragged(kOp, on, "kv_rows", a.kv_rows);
   need_same_batch(kOp, "kv_rows", a.q_rows, a.kv_rows);
@@ -24,7 +25,7 @@ void attention(Context& on, const AttentionArgs& a) {
   need(kOp, "out", a.out, floats(on), a.q_rows.row_capacity, heads, head_dim);
   need_if_given(kOp, "first_row", a.first_row, kF32, a.kv_rows.row_capacity, heads);
   need_scratch(kOp, on, a.kv_rows.max_len, static_cast<int>(heads), static_cast<int>(head_dim));
-  on.backend().attention(on, a);
+  on.backend().ops.attention(on, a);
 }
 
 }  // namespace hedgerow

@@ -66,6 +66,11 @@ inline void need_if_given(const char* op, const char* field, const Tensor& t, un
   if (t) need(op, field, t, dtypes, rows, e1, e2);
 }
 
+inline void need_op(const Context& on, Op op) {
+  if (!has(on.backend(), op)) [[unlikely]]
+    fail(name_of(op), "backend", "one that has this op", on.backend().name);
+}
+
 inline void need_pointer(const char* op, const char* field, const void* p) {
   if (!p) [[unlikely]]
     fail(op, field, "an array", "none");

@@ -8,6 +8,7 @@ using namespace check;
 
 void mlp(Context& on, const MlpArgs& a) {
   constexpr const char* kOp = "mlp";
+  need_op(on, Op::mlp);
   for (const PackedLinear* w : {a.w1, a.w2}) {
     need_pointer(kOp, "w1 and w2", w);
     if (w->owner != &on.backend()) [[unlikely]]
@@ -33,7 +34,7 @@ void mlp(Context& on, const MlpArgs& a) {
   need(kOp, "norm_beta", a.norm_beta, kF32, dim);
   need(kOp, "x", a.x, bit(a.w1->dtype) | kF32, a.rows.row_capacity, dim);
   need(kOp, "out", a.out, bit(a.x.dtype), a.rows.row_capacity, dim);
-  on.backend().mlp(on, a);
+  on.backend().ops.mlp(on, a);
 }
 
 }  // namespace hedgerow

@@ -22,6 +22,7 @@ PackedLinear pack_linear(const Backend& on, const float* w, const float* bias, i
 
 void linear(Context& on, const LinearArgs& a) {
   constexpr const char* kOp = "linear";
+  need_op(on, Op::linear);
   need_pointer(kOp, "w", a.w);
   if (a.w->owner != &on.backend()) [[unlikely]]
     fail(kOp, "w", std::string("weights packed by ") + on.backend().name,
@@ -63,7 +64,7 @@ void linear(Context& on, const LinearArgs& a) {
   const unsigned outs = bytes_of(a.w->dtype) > 1 ? floats(on) : bit(Dtype::f16) | (a.residual ? 0 : kE4m3);
   need(kOp, "out", a.out, outs, a.rows.row_capacity, a.w->n);
   need_scratch(kOp, on, 0);
-  on.backend().linear(on, a);
+  on.backend().ops.linear(on, a);
 }
 
 }  // namespace hedgerow

@@ -8,25 +8,28 @@ using namespace check;
 
 void unit_row(Context& on, const UnitRowArgs& a) {
   constexpr const char* kOp = "unit_row";
+  need_op(on, Op::unit_row);
   need_ragged(kOp, on, "rows", a.rows);
   need(kOp, "x", a.x, floats(on), a.rows.row_capacity, kAny, a.x.rank > 2 ? kAny : kNone);
   need(kOp, "out", a.out, kF32, a.rows.row_capacity, a.x.extents[a.x.rank - 1]);
-  on.backend().unit_row(on, a);
+  on.backend().ops.unit_row(on, a);
 }
 
 void match(Context& on, const MatchArgs& a) {
   constexpr const char* kOp = "match";
+  need_op(on, Op::match);
   need_ragged(kOp, on, "rows", a.rows);
   need(kOp, "unit", a.unit, kF32, a.rows.row_capacity, kAny);
   need(kOp, "role", a.role, kU8, a.rows.row_capacity);
   need(kOp, "best", a.best, kI32, a.rows.row_capacity);
   need(kOp, "similarity", a.similarity, kF32, a.rows.row_capacity);
   need_scratch(kOp, on, a.rows.max_len, a.unit.extents[1]);
-  on.backend().match(on, a);
+  on.backend().ops.match(on, a);
 }
 
 void merge(Context& on, const MergeArgs& a) {
   constexpr const char* kOp = "merge";
+  need_op(on, Op::merge);
   need_ragged(kOp, on, "from", a.from);
   need_ragged(kOp, on, "to", a.to);
   need_same_batch(kOp, "to", a.from, a.to);
@@ -40,21 +43,23 @@ void merge(Context& on, const MergeArgs& a) {
   if (a.out.data == a.x.data || a.out_size.data == a.size.data) [[unlikely]]
     fail(kOp, "out", "memory of its own", "the input's");
   need_scratch(kOp, on, a.from.max_len > a.to.max_len ? a.from.max_len : a.to.max_len);
-  on.backend().merge(on, a);
+  on.backend().ops.merge(on, a);
 }
 
 void tome_roles(Context& on, const TomeRolesArgs& a) {
   constexpr const char* kOp = "tome_roles";
+  need_op(on, Op::tome_roles);
   need_ragged(kOp, on, "rows", a.rows);
   if (a.rows.batch > 0) need_pointer(kOp, "pairs", a.pairs);
   need_at_least(kOp, "special", 0, a.special);
   need(kOp, "role", a.role, kU8, a.rows.row_capacity);
   need(kOp, "source", a.source, kU8, a.rows.row_capacity);
-  on.backend().tome_roles(on, a);
+  on.backend().ops.tome_roles(on, a);
 }
 
 void tome_order(Context& on, const TomeOrderArgs& a) {
   constexpr const char* kOp = "tome_order";
+  need_op(on, Op::tome_order);
   need_ragged(kOp, on, "rows", a.rows);
   if (a.rows.batch > 0) need_pointer(kOp, "pairs", a.pairs);
   need_at_least(kOp, "special", 0, a.special);
@@ -66,17 +71,18 @@ void tome_order(Context& on, const TomeOrderArgs& a) {
   need_pointer(kOp, "kept_offsets", a.kept_offsets);
   if (a.kept_offsets == a.rows.offsets) [[unlikely]]
     fail(kOp, "kept_offsets", "an array of its own", "the offsets of rows");
-  on.backend().tome_order(on, a);
+  on.backend().ops.tome_order(on, a);
 }
 
 void survivor_roles(Context& on, const SurvivorRolesArgs& a) {
   constexpr const char* kOp = "survivor_roles";
+  need_op(on, Op::survivor_roles);
   need_ragged(kOp, on, "rows", a.rows);
   need_at_least(kOp, "special", 0, a.special);
   need(kOp, "survives_prune", a.survives_prune, kU8, a.rows.row_capacity);
   need(kOp, "survives_merge", a.survives_merge, kU8, a.rows.row_capacity);
   need(kOp, "role", a.role, kU8, a.rows.row_capacity);
-  on.backend().survivor_roles(on, a);
+  on.backend().ops.survivor_roles(on, a);
 }
 
 }  // namespace hedgerow

@@ -8,6 +8,7 @@ using namespace check;
 
 void patchify(Context& on, const PatchifyArgs& a) {
   constexpr const char* kOp = "patchify";
+  need_op(on, Op::patchify);
   need_ragged(kOp, on, "rows", a.rows);
   if (a.patch < 1 || a.patch > 1024) [[unlikely]]
     fail(kOp, "patch", "1 to 1024", std::to_string(a.patch));
@@ -29,43 +30,47 @@ void patchify(Context& on, const PatchifyArgs& a) {
       fail(kOp, "rows", std::to_string(length) + " rows for image " + std::to_string(i),
            std::to_string(a.rows.length(i)));
   }
-  on.backend().patchify(on, a);
+  on.backend().ops.patchify(on, a);
 }
 
 void gather(Context& on, const GatherArgs& a) {
   constexpr const char* kOp = "gather";
+  need_op(on, Op::gather);
   need_ragged(kOp, on, "rows", a.rows);
   need(kOp, "x", a.x, stream(on) | kI32, 0, a.x.rank > 1 ? kAny : kNone, a.x.rank > 2 ? kAny : kNone);
   need(kOp, "index", a.index, kI32, a.rows.row_capacity);
   need(kOp, "out", a.out, bit(a.x.dtype), a.rows.row_capacity, inner(a.x, 1), inner(a.x, 2));
-  on.backend().gather(on, a);
+  on.backend().ops.gather(on, a);
 }
 
 void scatter(Context& on, const ScatterArgs& a) {
   constexpr const char* kOp = "scatter";
+  need_op(on, Op::scatter);
   need_ragged(kOp, on, "rows", a.rows);
   need(kOp, "x", a.x, stream(on) | kI32, a.rows.row_capacity, a.x.rank > 1 ? kAny : kNone,
        a.x.rank > 2 ? kAny : kNone);
   need(kOp, "index", a.index, kI32, a.rows.row_capacity);
   need(kOp, "out", a.out, bit(a.x.dtype), 0, inner(a.x, 1), inner(a.x, 2));
-  on.backend().scatter(on, a);
+  on.backend().ops.scatter(on, a);
 }
 
 void lead_rows(Context& on, const LeadRowsArgs& a) {
   constexpr const char* kOp = "lead_rows";
+  need_op(on, Op::lead_rows);
   need_ragged(kOp, on, "rows", a.rows);
   need_at_least(kOp, "special", 1, a.special);
   need(kOp, "index", a.index, kI32, static_cast<int64_t>(a.rows.batch) * a.special);
-  on.backend().lead_rows(on, a);
+  on.backend().ops.lead_rows(on, a);
 }
 
 void key_bias(Context& on, const KeyBiasArgs& a) {
   constexpr const char* kOp = "key_bias";
+  need_op(on, Op::key_bias);
   need_ragged(kOp, on, "rows", a.rows);
   need_if_given(kOp, "size", a.size, kF32, a.rows.row_capacity);
   need_if_given(kOp, "alive", a.alive, kU8, a.rows.row_capacity);
   need(kOp, "out", a.out, kF32, a.rows.row_capacity);
-  on.backend().key_bias(on, a);
+  on.backend().ops.key_bias(on, a);
 }
 
 }  // namespace hedgerow

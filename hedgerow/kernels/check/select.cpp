@@ -8,40 +8,45 @@ using namespace check;
 
 void row_norm(Context& on, const RowNormArgs& a) {
   constexpr const char* kOp = "row_norm";
+  need_op(on, Op::row_norm);
   need_ragged(kOp, on, "rows", a.rows);
   need(kOp, "x", a.x, floats(on), a.rows.row_capacity, kAny, a.x.rank > 2 ? kAny : kNone);
   need(kOp, "out", a.out, kF32, a.rows.row_capacity);
-  on.backend().row_norm(on, a);
+  on.backend().ops.row_norm(on, a);
 }
 
 void head_score(Context& on, const HeadScoreArgs& a) {
   constexpr const char* kOp = "head_score";
+  need_op(on, Op::head_score);
   need_ragged(kOp, on, "rows", a.rows);
   need(kOp, "probs", a.probs, kF32, a.rows.row_capacity, kAny);
   need_if_given(kOp, "weight", a.weight, kF32, a.rows.row_capacity);
   need(kOp, "out", a.out, kF32, a.rows.row_capacity);
-  on.backend().head_score(on, a);
+  on.backend().ops.head_score(on, a);
 }
 
 void global_half(Context& on, const GlobalHalfArgs& a) {
   constexpr const char* kOp = "global_half";
+  need_op(on, Op::global_half);
   need_ragged(kOp, on, "rows", a.rows);
   need(kOp, "x", a.x, floats(on), a.rows.row_capacity, kAny);
   need_if_given(kOp, "alive", a.alive, kU8, a.rows.row_capacity);
   need_at_least(kOp, "special", 0, a.special);
-  on.backend().global_half(on, a);
+  on.backend().ops.global_half(on, a);
 }
 
 void keep_log_prob(Context& on, const KeepLogProbArgs& a) {
   constexpr const char* kOp = "keep_log_prob";
+  need_op(on, Op::keep_log_prob);
   need_ragged(kOp, on, "rows", a.rows);
   need(kOp, "x", a.x, kF32, a.rows.row_capacity, 2);
   need(kOp, "out", a.out, kF32, a.rows.row_capacity);
-  on.backend().keep_log_prob(on, a);
+  on.backend().ops.keep_log_prob(on, a);
 }
 
 void select(Context& on, const SelectArgs& a) {
   constexpr const char* kOp = "select";
+  need_op(on, Op::select);
   need_ragged(kOp, on, "rows", a.rows);
   need(kOp, "score", a.score, kF32, a.rows.row_capacity);
   need_if_given(kOp, "alive", a.alive, kU8, a.rows.row_capacity);
@@ -75,11 +80,12 @@ void select(Context& on, const SelectArgs& a) {
     fail(kOp, "kept_offsets", "an array of its own", "the offsets of rows");
   need_if_given(kOp, "alive_out", a.alive_out, kU8, a.rows.row_capacity);
   need_scratch(kOp, on, a.rows.max_len);
-  on.backend().select(on, a);
+  on.backend().ops.select(on, a);
 }
 
 void fuse_dropped(Context& on, const FuseDroppedArgs& a) {
   constexpr const char* kOp = "fuse_dropped";
+  need_op(on, Op::fuse_dropped);
   need_ragged(kOp, on, "from", a.from);
   need_ragged(kOp, on, "to", a.to);
   need_same_batch(kOp, "to", a.from, a.to);
@@ -89,7 +95,7 @@ void fuse_dropped(Context& on, const FuseDroppedArgs& a) {
   need_at_least(kOp, "special", 0, a.special);
   need(kOp, "kept", a.kept, kI32, a.to.row_capacity);
   need(kOp, "out", a.out, bit(a.x.dtype), a.to.row_capacity, a.x.extents[1]);
-  on.backend().fuse_dropped(on, a);
+  on.backend().ops.fuse_dropped(on, a);
 }
 
 }  // namespace hedgerow

@@ -267,32 +267,18 @@ struct Table {
   }
 
   static constexpr Backend make(const char* name, const char* description, bool (*runs_here)()) {
-    return {name,
-            description,
-            runs_here,
-            pack_linear,
-            scratch_bytes,
-            nullptr,
-            linear,
-            layer_norm,
-            attention,
-            patchify,
-            gather,
-            scatter,
-            row_norm,
-            head_score,
-            select,
-            fuse_dropped,
-            global_half,
-            keep_log_prob,
-            unit_row,
-            match,
-            merge,
-            cpu::lead_rows,
-            cpu::key_bias,
-            cpu::tome_roles,
-            cpu::tome_order,
-            cpu::survivor_roles};
+    return {.name = name,
+            .description = description,
+            .runs_here = runs_here,
+            .pack_linear = pack_linear,
+            .scratch_bytes = scratch_bytes,
+            .ops = {
+#define HEDGEROW_ENTRY_here(op, Args) op
+#define HEDGEROW_ENTRY_absent(op, Args) absent<Args>
+#define HEDGEROW_OP(name, Args, cpu, cuda) .name = HEDGEROW_ENTRY_##cpu(name, Args),
+#include "hedgerow/kernels/ops.def"
+#undef HEDGEROW_OP
+            }};
   }
 };
 

@@ -3,7 +3,6 @@
 //
 // An op that cannot be queued must not throw from a table entry; the first failure is kept and thrown by the
 // next call that waits.
-#include <atomic>
 #include <string>
 
 #include "hedgerow/core/error.h"
@@ -15,29 +14,23 @@
 namespace hedgerow::cuda {
 namespace {
 
-std::atomic<int> first_failure{cudaSuccess};
-
-void note(cudaError_t e) {
-  int none = cudaSuccess;
-  if (e != cudaSuccess) first_failure.compare_exchange_strong(none, e);
-}
-void throw_failure(const char* doing) {
-  check(static_cast<cudaError_t>(first_failure.exchange(cudaSuccess)), doing);
-}
-
 cudaStream_t stream_of(Context& on) { return static_cast<cudaStream_t>(on.stream()); }
 
-template <class Args, cudaError_t (*kOp)(cudaStream_t, const Args&)>
-void entry(Context& on, const Args& args) noexcept {
-  note(kOp(stream_of(on), args));
+// A call's stream and how it may be cut up: what an op is queued with. Most ops only look at the stream.
+struct Queue {
+  Context& on;
+  operator cudaStream_t() const { return stream_of(on); }
+};
+cudaError_t linear(const Queue& q, const LinearArgs& a) {
+  return cuda::linear(q, a, q.on.batch_invariant() ? kInvariantLinear : LinearPlan{});
 }
-void queue_linear(Context& on, const LinearArgs& a) noexcept {
-  note(linear(stream_of(on), a, on.batch_invariant() ? kInvariantLinear : LinearPlan{}));
+cudaError_t attention(const Queue& q, const AttentionArgs& a) {
+  return cuda::attention(q, a, q.on.batch_invariant() ? kInvariantAttention : AttentionKernel::automatic);
 }
-void queue_attention(Context& on, const AttentionArgs& a) noexcept {
-  note(attention(stream_of(on), a, on.batch_invariant() ? kInvariantAttention : AttentionKernel::automatic));
+
+void note(Context& on, const char* op, cudaError_t e) noexcept {
+  if (e != cudaSuccess) on.fail(op, cudaGetErrorString(e));
 }
-cudaError_t automatic_mlp(cudaStream_t s, const MlpArgs& a) { return mlp(s, a); }
 
 bool runs_here() { return device().major >= 8; }
 std::string why_not() {
@@ -61,7 +54,7 @@ void upload(Context& on, void* to, const void* from, size_t bytes) {
 }
 void wait(Context& on) {
   const cudaError_t done = cudaStreamSynchronize(stream_of(on));
-  throw_failure("queueing an operation");
+  on.throw_failure();
   check(done, "computing");
 }
 void download(Context& on, void* to, const void* from, size_t bytes) {
@@ -97,7 +90,7 @@ std::shared_ptr<void> record(Context& on, const std::function<void()>& body) {
   size_t nodes = 0;
   if (built == cudaSuccess) cudaGraphGetNodes(graph, nullptr, &nodes);
   if (graph) cudaGraphDestroy(graph);
-  throw_failure("queueing an operation");
+  on.throw_failure();
   check(built, "recording");
   return std::make_shared<Recording>(ready, nodes);
 }
@@ -122,39 +115,27 @@ const DeviceCalls kCalls = {open, device_buffer, host_buffer, copy_to_device, up
 
 const Backend& backend() {
   static const Backend table = {
-      "cuda",
-      "an NVIDIA GPU of compute capability 8.0 or more and its driver",
-      runs_here,
-      pack_linear,
-      scratch_bytes,
-      fuses_norm,
-      queue_linear,
-      entry<LayerNormArgs, layer_norm>,
-      queue_attention,
-      entry<PatchifyArgs, patchify>,
-      entry<GatherArgs, gather>,
-      entry<ScatterArgs, scatter>,
-      entry<RowNormArgs, row_norm>,
-      entry<HeadScoreArgs, head_score>,
-      entry<SelectArgs, select>,
-      entry<FuseDroppedArgs, fuse_dropped>,
-      entry<GlobalHalfArgs, global_half>,
-      entry<KeepLogProbArgs, keep_log_prob>,
-      entry<UnitRowArgs, unit_row>,
-      entry<MatchArgs, match>,
-      entry<MergeArgs, merge>,
-      entry<LeadRowsArgs, lead_rows>,
-      entry<KeyBiasArgs, key_bias>,
-      entry<TomeRolesArgs, tome_roles>,
-      entry<TomeOrderArgs, tome_order>,
-      entry<SurvivorRolesArgs, survivor_roles>,
-      &kCalls,
-      why_not,
-      gives_moments,
-      true,
-      takes_eight_bits,
-      fuses_mlp,
-      entry<MlpArgs, automatic_mlp>,
+      .name = "cuda",
+      .description = "an NVIDIA GPU of compute capability 8.0 or more and its driver",
+      .runs_here = runs_here,
+      .pack_linear = pack_linear,
+      .scratch_bytes = scratch_bytes,
+      .fuses_norm = fuses_norm,
+      .ops =
+          {
+#define HEDGEROW_ENTRY_here(op, Args) \
+  [](Context& on, const Args& a) noexcept { note(on, #op, op(Queue{on}, a)); }
+#define HEDGEROW_ENTRY_absent(op, Args) absent<Args>
+#define HEDGEROW_OP(name, Args, cpu, cuda) .name = HEDGEROW_ENTRY_##cuda(name, Args),
+#include "hedgerow/kernels/ops.def"
+#undef HEDGEROW_OP
+          },
+      .device = &kCalls,
+      .why_not = why_not,
+      .gives_moments = gives_moments,
+      .narrow_stream = true,
+      .takes_eight_bits = takes_eight_bits,
+      .fuses_mlp = fuses_mlp,
   };
   return table;
 }

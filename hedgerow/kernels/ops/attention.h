@@ -22,11 +22,12 @@ struct AttentionArgs {
   Tensor q;                // f [*, heads, head_dim], head_dim 32, 64 or 128
   KeyValues kv;            // same dtype as q
   Ragged q_rows, kv_rows;  // the same number of sequences; lengths may differ
-  Tensor q_index;          // optional i32 [q_rows]: output row i asks with q[q_index[i]] (else q[i])
-  Tensor key_bias;   // optional f32 [kv_rows], added to the logits (log of merged size; -inf hides a key)
-  float scale = 0;   // usually 1 / sqrt(head_dim)
-  Tensor out;        // f [q_rows, heads, head_dim]
-  Tensor first_row;  // optional f32 [kv_rows, heads]: softmax probabilities of each sequence's first query
+  Tensor q_index = {};     // optional i32 [q_rows]: output row i asks with q[q_index[i]] (else q[i])
+  Tensor key_bias = {};  // optional f32 [kv_rows], added to the logits (log of merged size; -inf hides a key)
+  float scale = 0;       // usually 1 / sqrt(head_dim)
+  Tensor out;            // f [q_rows, heads, head_dim]
+  Tensor first_row =
+      {};  // optional f32 [kv_rows, heads]: softmax probabilities of each sequence's first query
 };
 
 }  // namespace hedgerow

@@ -42,21 +42,22 @@ enum class NormFusion : uint8_t { none, whole, divided };
 // becomes the largest value. With w in int8 the sums are exact; every row of x and every output has a unit of
 // its own; out as with e4m3. Both: GELU of either kind is the tanh kind to 0.002.
 struct LinearArgs {
-  Tensor x;                      // f [rows, k], dtype of w; [*, k] with index
-  Tensor index;                  // optional i32 [rows]: which rows of x
-  Tensor norm_gamma, norm_beta;  // optional f32 [k]: like w and its bias never written by an op still queued
-  bool divided = false;          // instead of norm_gamma; without index
-  Tensor x_moments;              // divided, optional: what `moments` below became where x was computed
+  Tensor x;           // f [rows, k], dtype of w; [*, k] with index
+  Tensor index = {};  // optional i32 [rows]: which rows of x
+  Tensor norm_gamma = {},
+         norm_beta = {};  // optional f32 [k]: like w and its bias never written by an op still queued
+  bool divided = false;   // instead of norm_gamma; without index
+  Tensor x_moments = {};  // divided, optional: what `moments` below became where x was computed
   float norm_eps = 1e-6f;
   const PackedLinear* w = nullptr;  // [n, k]
   Activation act = Activation::none;
-  Tensor x_units;   // int8 only: f32 [rows], what a stored 1 of each row of x stands for
-  Tensor residual;  // optional f32 [rows, n]; may be `out` itself
-  Tensor out;       // f [rows, n]
+  Tensor x_units = {};   // int8 only: f32 [rows], what a stored 1 of each row of x stands for
+  Tensor residual = {};  // optional f32 [rows, n]; may be `out` itself
+  Tensor out;            // f [rows, n]
   // Optional out, where gives_moments says so: f32 [rows, 2 n / 64], pairs that add up to the sum and the sum
   // of squares of the row's outputs (one pass in f32, before they are rounded). They spare a divided product
   // behind this one a look at its rows.
-  Tensor moments;
+  Tensor moments = {};
   Ragged rows;
 };
 

@@ -34,11 +34,11 @@ enum class MergeRule : uint8_t { size_weighted, plain_mean };
 
 // Members of output row i: row kept[i] itself, then the absorbed rows j (ascending) with into[j] == kept[i].
 struct MergeArgs {
-  Tensor x;           // f32 [from rows, dim]
-  Tensor size;        // f32 [from rows]
-  Tensor into;        // i32 [from rows]: packed index of the row that absorbs row j; < 0: not absorbed
-  Tensor similarity;  // f32 [from rows], plain_mean only
-  Tensor kept;        // i32 [to rows]
+  Tensor x;                // f32 [from rows, dim]
+  Tensor size;             // f32 [from rows]
+  Tensor into;             // i32 [from rows]: packed index of the row that absorbs row j; < 0: not absorbed
+  Tensor similarity = {};  // f32 [from rows], plain_mean only
+  Tensor kept;             // i32 [to rows]
   Ragged from, to;
   MergeRule rule = MergeRule::size_weighted;
   Tensor out;       // f32 [to rows, dim]; not x

@@ -49,9 +49,9 @@ struct LeadRowsArgs {
 
 // out[i] = (size ? log(size[i]) : 0), or -inf where a row is not alive: attention's key_bias.
 struct KeyBiasArgs {
-  Tensor size;   // optional f32 [rows]
-  Tensor alive;  // optional u8 [rows]
-  Tensor out;    // f32 [rows]
+  Tensor size = {};   // optional f32 [rows]
+  Tensor alive = {};  // optional u8 [rows]
+  Tensor out;         // f32 [rows]
   Ragged rows;
 };
 

@@ -18,18 +18,18 @@ struct RowNormArgs {
 
 // out[i] = sum over heads of probs[i, h] / divisor, times weight[i] where given.
 struct HeadScoreArgs {
-  Tensor probs;       // f32 [rows, heads]
-  Tensor weight;      // optional f32 [rows]
-  float divisor = 1;  // heads: mean over heads
-  Tensor out;         // f32 [rows]
+  Tensor probs;        // f32 [rows, heads]
+  Tensor weight = {};  // optional f32 [rows]
+  float divisor = 1;   // heads: mean over heads
+  Tensor out;          // f32 [rows]
   Ragged rows;
 };
 
 // x[i, dim/2 .. dim) becomes its mean over the sequence's alive, non-special rows, for each of those rows
 // (DynamicViT's global half). Rows that are special or not alive are left alone.
 struct GlobalHalfArgs {
-  Tensor x;      // f [rows, dim], in place
-  Tensor alive;  // optional u8 [rows]
+  Tensor x;           // f [rows, dim], in place
+  Tensor alive = {};  // optional u8 [rows]
   int special = 1;
   Ragged rows;
 };
@@ -55,8 +55,8 @@ enum class SelectMode : uint8_t {
 
 // Everything is per sequence, so one batch may mix rates. Unused arrays may be null.
 struct SelectArgs {
-  Tensor score;  // f32 [rows]
-  Tensor alive;  // optional u8 [rows]: rows that still take part (masked layouts)
+  Tensor score;       // f32 [rows]
+  Tensor alive = {};  // optional u8 [rows]: rows that still take part (masked layouts)
   Ragged rows;
   int special = 1;  // first rows of each sequence: always kept
   bool special_competes =
@@ -70,17 +70,17 @@ struct SelectArgs {
   int append = 0;  // 1: a sequence that drops anything gets one more row, index -1 (EViT's fused token)
   Tensor kept;     // out i32 [capacity]: packed row indices into `score`, ascending inside a sequence
   int32_t* kept_offsets = nullptr;  // out [batch + 1]
-  Tensor alive_out;                 // optional out u8 [rows]: 1 = kept (may be `alive` itself)
+  Tensor alive_out = {};            // optional out u8 [rows]: 1 = kept (may be `alive` itself)
 };
 
 // out[last row of sequence i of `to`] = sum over rows j of sequence i of `from` that are candidates and were
 // dropped of score[j] * x[j], ascending j, weights not renormalised (EViT's fused token). Sequences without
 // an appended row (last kept index >= 0) are left alone.
 struct FuseDroppedArgs {
-  Tensor x;      // f32 [from rows, dim]
-  Tensor score;  // f32 [from rows]
-  Tensor alive;  // optional u8 [from rows]
-  Tensor kept;   // i32 [to rows], from select with append = 1
+  Tensor x;           // f32 [from rows, dim]
+  Tensor score;       // f32 [from rows]
+  Tensor alive = {};  // optional u8 [from rows]
+  Tensor kept;        // i32 [to rows], from select with append = 1
   Ragged from, to;
   int special = 1;
   Tensor out;  // f32 [to rows, dim]
