@@ -97,16 +97,6 @@ std::vector<double> in_turns(const std::vector<std::function<void()>>& fs, int c
   return out;
 }
 
-cpu::Level level_named(const std::string& name) {
-  cpu::Level level = {};
-  if (name == "scalar") cpu::fill_attention_scalar(level);
-  if (name == "avx2") cpu::fill_attention_avx2(level);
-  if (name == "avx512") cpu::fill_attention_avx512(level);
-  if (name == "avx512bf16") cpu::fill_attention_avx512bf16(level);
-  require(level.attention != nullptr, "bench attention: kernels " + name + " have no CPU level");
-  return level;
-}
-
 struct Timing {
   double call_s = 0;    // a call, on a device inside a row of them
   double submit_s = 0;  // of that, on a device: the host's part, for a single call
@@ -118,7 +108,7 @@ Timing rounds_of(const Flags& flags, Context& on, const Case& c, const std::func
   std::vector<double> elapsed, peaks, share;
   const double begin = now_s();
   for (int round = 0; round < 5 || now_s() - begin < flags.seconds; ++round) {
-    peaks.push_back(measure_peak(on.backend(), on, c.args().q.dtype));
+    peaks.push_back(on.backend().peak_flops(on, c.args().q.dtype));
     elapsed.push_back(once());
     share.push_back(peaks.back() > 0 ? c.flops() / elapsed.back() / peaks.back() : 0);
   }
@@ -198,7 +188,8 @@ void sweep(const Flags& flags, const Backend& backend, nlohmann::json& json) {
 
 // The public call against the inner kernel in a bare loop over heads, on the smallest work there is.
 void call_cost(const Flags& flags, const Backend& backend, nlohmann::json& json) {
-  const cpu::Level level = level_named(backend.name);
+  const cpu::Level* const level = cpu::level_named(backend.name);
+  require(level != nullptr, std::string("bench attention: kernels ") + backend.name + " have no CPU level");
   Table table({"dtype", "threads", "call us", "bare us", "difference us"});
   for (const std::string& name : split_list(flags.dtypes, "--dtypes"))
     for (const int threads : {1, 2}) {
@@ -208,7 +199,7 @@ void call_cost(const Flags& flags, const Backend& backend, nlohmann::json& json)
       const auto t = in_turns({[&] { attention(on, c.args()); },
                                [&] {
                                  for (int h = 0; h < kFewHeads; ++h)
-                                   level.attention(c.args(), 0, h, 0, 1, on.scratch(0));
+                                   level->attention(c.args(), 0, h, 0, 1, on.scratch(0));
                                }},
                               500, flags.seconds);
       table.add({name, std::to_string(threads), fmt::format("{:.3f}", t[0] * 1e6),

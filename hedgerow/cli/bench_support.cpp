@@ -10,7 +10,6 @@
 
 #include "hedgerow/core/clock.h"
 #include "hedgerow/core/error.h"
-#include "hedgerow/kernels/cpu/peak.h"
 
 namespace hedgerow::cli {
 
@@ -27,23 +26,6 @@ double median(std::vector<double> values) {
   std::sort(values.begin(), values.end());
   const size_t n = values.size();
   return n % 2 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
-}
-
-// Each thread does the same fixed work, about 2 ms of it; the slowest one ends the measurement, as it ends an
-// op.
-double measure_peak(const Backend& backend, Context& on, Dtype dtype) {
-  if (backend.device) return backend.device->peak_flops(on, dtype);
-  Pool& pool = on.pool();
-  const cpu::PeakLoop loop = cpu::peak_loop(backend.name);
-  if (!loop) return 0;
-  constexpr int64_t kRounds = 400'000;
-  std::vector<double> flops(static_cast<size_t>(pool.threads()), 0.0);
-  const double begin = now_s();
-  pool.run(pool.threads(), [&](int task, int) { flops[static_cast<size_t>(task)] = loop(dtype, kRounds); });
-  const double elapsed = now_s() - begin;
-  double sum = 0;
-  for (const double f : flops) sum += f;
-  return sum / elapsed;
 }
 
 double peak_memory_bytes() {

@@ -82,7 +82,7 @@ class Group {
     const double budget_s = flags_.seconds * static_cast<double>(variants_.size());
     for (int round = 0;; ++round) {
       if (flags_.rounds > 0 ? round >= flags_.rounds : round >= 5 && now_s() - begin > budget_s) break;
-      const double peak = measure_peak(*model_->backend, state_->context(), model_->dtype);
+      const double peak = model_->backend->peak_flops(state_->context(), model_->dtype);
       peak_.push_back(peak);
       for (size_t k = 0; k < variants_.size(); ++k) {
         Variant& v = variants_[(k + static_cast<size_t>(round)) % variants_.size()];

@@ -47,6 +47,9 @@ class Context {
   const Backend& backend() const { return *backend_; }
   Pool& pool() const { return *pool_; }
   int threads() const { return pool_->threads(); }
+  // f(task, worker) on the pool, each thread present as the backend needs it.
+  template <class F>
+  void run(int tasks, F&& f);
   // Device backends: the queue that ops go to (a cudaStream_t); null on the CPU.
   void* stream() const { return stream_.get(); }
   // Device backends choose kernels by the batch's rows, and kernels differ in the order of their sums. Set
@@ -107,9 +110,6 @@ struct DeviceCalls {
   std::shared_ptr<void> (*record)(Context&, const std::function<void()>& body);
   void (*replay)(Context&, const std::shared_ptr<void>& recorded);
   size_t (*nodes)(const std::shared_ptr<void>& recorded);  // launches in one replay
-  // Multiply-adds and adds a second of the matrix units alone, operands at hand: what speeds are a share of.
-  // Waits.
-  double (*peak_flops)(Context&, Dtype);
 };
 
 // A table's entry for every op, none of them null.
@@ -149,6 +149,11 @@ struct Backend {
   PackedLinear (*pack_linear)(const float* w, const float* bias, int n, int k, Dtype dtype);
   size_t (*scratch_bytes)(int max_len, int heads, int head_dim);  // per worker, enough for every op
 
+  // Multiply-adds and adds a second of the arithmetic units alone, all threads at once, operands at hand:
+  // what speeds are a share of. Takes a few milliseconds and waits.
+  double (*peak_flops)(Context&, Dtype);
+  const Presence& presence;  // of the threads that work for it
+
   // What is fastest for so many rows: layer_norm and then linear (none), or linear with a norm; divided only
   // where the norm is folded into w, `moments`: and x_moments can be given. Null: linear takes neither a norm
   // nor an index.
@@ -166,6 +171,11 @@ struct Backend {
   // is none.
   bool (*fuses_mlp)(int row_capacity, int dim, int hidden) = nullptr;
 };
+
+template <class F>
+void Context::run(int tasks, F&& f) {
+  pool_->run(tasks, f, backend_->presence);
+}
 
 // All tables in this build, slowest first; the best that runs here; one by name (Error if unknown or not
 // runnable here). find_backend("") honours the environment variable HEDGEROW_KERNELS, else picks the best CPU

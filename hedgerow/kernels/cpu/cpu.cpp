@@ -8,44 +8,46 @@
 #include <algorithm>
 #include <cstring>
 
+#include "hedgerow/core/clock.h"
 #include "hedgerow/kernels/cpu/level.h"
 #include "hedgerow/kernels/cpu/linear/split.h"
 
 namespace hedgerow::cpu {
 namespace {
 
-enum LevelIndex { kScalar, kAvx2, kAvx512, kAvx512bf16, kLevels };
+enum LevelIndex {
+#define HEDGEROW_CPU_LEVEL(name, flags, description, weights, condition, presence) k_##name,
+#include "hedgerow/kernels/cpu/levels.def"
+#undef HEDGEROW_CPU_LEVEL
+  kLevels
+};
 
 // The compiler's check covers the processor and the operating system's saving of the wide registers.
-bool has_scalar() { return true; }
-bool has_avx2() {
-  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
-}
-bool has_avx512() {
-  return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-}
-bool has_avx512bf16() {
-  return has_avx512() && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bf16");
-}
+#define supports(feature) __builtin_cpu_supports(#feature)
+#define HEDGEROW_CPU_LEVEL(name, flags, description, weights, condition, presence) \
+  bool has_##name() {                                                              \
+    static const bool has = condition;                                             \
+    return has;                                                                    \
+  }
+#include "hedgerow/kernels/cpu/levels.def"
+#undef HEDGEROW_CPU_LEVEL
+#undef supports
 
 // Only the levels that run here are filled: even filling is code built for that level.
 struct Levels {
   Level level[kLevels] = {};
   Levels() {
-#define HEDGEROW_FILL_LEVEL(index, id) \
-  if (has_##id()) {                    \
-    fill_linear_##id(level[index]);    \
-    fill_attention_##id(level[index]); \
-    fill_rows_##id(level[index]);      \
-    fill_match_##id(level[index]);     \
-    level[index].name = #id;           \
+#define HEDGEROW_CPU_LEVEL(id, flags, description, weights, condition, presence) \
+  if (has_##id()) {                                                              \
+    fill_linear_##id(level[k_##id]);                                             \
+    fill_attention_##id(level[k_##id]);                                          \
+    fill_rows_##id(level[k_##id]);                                               \
+    fill_match_##id(level[k_##id]);                                              \
+    fill_peak_##id(level[k_##id]);                                               \
+    level[k_##id].name = #id;                                                    \
   }
-    HEDGEROW_FILL_LEVEL(kScalar, scalar)
-    HEDGEROW_FILL_LEVEL(kAvx2, avx2)
-    HEDGEROW_FILL_LEVEL(kAvx512, avx512)
-    HEDGEROW_FILL_LEVEL(kAvx512bf16, avx512bf16)
-#undef HEDGEROW_FILL_LEVEL
+#include "hedgerow/kernels/cpu/levels.def"
+#undef HEDGEROW_CPU_LEVEL
   }
 };
 
@@ -67,7 +69,7 @@ int tasks_for(const Context& on, double work_ns, int64_t most) {
 template <class F>
 void for_ranges(Context& on, int n, double work_ns, F&& f) {
   const int tasks = tasks_for(on, work_ns, n);
-  on.pool().run(tasks, [&](int task, int worker) {
+  on.run(tasks, [&](int task, int worker) {
     f(static_cast<int>(static_cast<int64_t>(n) * task / tasks),
       static_cast<int>(static_cast<int64_t>(n) * (task + 1) / tasks), worker);
   });
@@ -104,7 +106,7 @@ struct Table {
     p.dtype = dtype;
     p.n = n;
     p.k = k;
-    p.panel = level().panel;
+    p.panel = level().panel(dtype);
     p.data = Buffer(level().packed_bytes(n, k, dtype));
     level().pack(w, n, k, dtype, p.data.as());
     if (bias) {
@@ -126,7 +128,7 @@ struct Table {
     constexpr int kRemembered = 64;  // workers
     int row_begin[kRemembered];      // of each one's last part
     std::fill_n(row_begin, std::min(on.threads(), kRemembered), -1);
-    on.pool().run(linear_tasks(a, level(), on.threads()), [&](int task, int worker) {
+    on.run(linear_tasks(a, level(), on.threads()), [&](int task, int worker) {
       LinearTile part = linear_tile(a, level(), on.threads(), task);
       if (worker < kRemembered) {
         part.copied =
@@ -266,12 +268,29 @@ struct Table {
         [&](int i, int begin, int end, int worker) { level().merge(a, i, begin, end, on.scratch(worker)); });
   }
 
-  static constexpr Backend make(const char* name, const char* description, bool (*runs_here)()) {
+  static double peak_flops(Context& on, Dtype dtype) {
+    // Each thread does the same fixed work, about 2 ms of it; the slowest one ends the measurement, as it
+    // ends an op.
+    constexpr int64_t kRounds = 400'000;
+    std::vector<double> flops(static_cast<size_t>(on.threads()), 0.0);
+    const double begin = now_s();
+    on.run(on.threads(),
+           [&](int task, int) { flops[static_cast<size_t>(task)] = level().peak(dtype, kRounds); });
+    const double elapsed = now_s() - begin;
+    double sum = 0;
+    for (const double f : flops) sum += f;
+    return sum / elapsed;
+  }
+
+  static constexpr Backend make(const char* name, const char* description, bool (*runs_here)(),
+                                const Presence& presence) {
     return {.name = name,
             .description = description,
             .runs_here = runs_here,
             .pack_linear = pack_linear,
             .scratch_bytes = scratch_bytes,
+            .peak_flops = peak_flops,
+            .presence = presence,
             .ops = {
 #define HEDGEROW_ENTRY_here(op, Args) op
 #define HEDGEROW_ENTRY_absent(op, Args) absent<Args>
@@ -283,21 +302,28 @@ struct Table {
 };
 
 constexpr Backend kTables[kLevels] = {
-    Table<kScalar>::make("scalar", "any processor", has_scalar),
-    Table<kAvx2>::make("avx2", "AVX2, FMA and F16C", has_avx2),
-    Table<kAvx512>::make("avx512", "AVX-512 F, BW, DQ and VL", has_avx512),
-    Table<kAvx512bf16>::make("avx512bf16", "AVX-512 F, BW, DQ, VL, VNNI and BF16", has_avx512bf16),
+#define HEDGEROW_CPU_LEVEL(name, flags, description, weights, condition, presence) \
+  Table<k_##name>::make(#name, description, has_##name, presence),
+#include "hedgerow/kernels/cpu/levels.def"
+#undef HEDGEROW_CPU_LEVEL
 };
 
 }  // namespace
 
 const std::vector<const Backend*>& backends() {
   static const std::vector<const Backend*> all = [] {
-    level_at(kScalar);
-    return std::vector<const Backend*>{&kTables[kScalar], &kTables[kAvx2], &kTables[kAvx512],
-                                       &kTables[kAvx512bf16]};
+    level_at(k_scalar);
+    std::vector<const Backend*> found;
+    for (const Backend& table : kTables) found.push_back(&table);
+    return found;
   }();
   return all;
+}
+
+const Level* level_named(const char* name) {
+  for (int i = 0; i < kLevels; ++i)
+    if (level_at(i).name && !std::strcmp(level_at(i).name, name)) return &level_at(i);
+  return nullptr;
 }
 
 }  // namespace hedgerow::cpu

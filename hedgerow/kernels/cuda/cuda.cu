@@ -109,7 +109,7 @@ double peak(Context& on, Dtype dtype) {
 }
 
 const DeviceCalls kCalls = {open, device_buffer, host_buffer, copy_to_device, upload, download,
-                            fill, wait,          record,      replay,         nodes,  peak};
+                            fill, wait,          record,      replay,         nodes};
 
 }  // namespace
 
@@ -120,6 +120,8 @@ const Backend& backend() {
       .runs_here = runs_here,
       .pack_linear = pack_linear,
       .scratch_bytes = scratch_bytes,
+      .peak_flops = peak,
+      .presence = kNoPresence,
       .fuses_norm = fuses_norm,
       .ops =
           {
