@@ -127,7 +127,7 @@ struct Run {
         return note(*found ? found->queue(s, from.as(), w.data.as(), residual, to.as())
                            : cudaErrorNotSupported);
       }
-      LinearArgs a;
+      Product a;
       a.x = matrix_view(from.as(), m.dtype, r.row_capacity, w.k), a.w = &w, a.act = act, a.rows = r;
       if (residual) a.residual = matrix_view(residual, m.stream, r.row_capacity, w.n);
       a.out = matrix_view(to.as(), to_dtype, r.row_capacity, w.n);
@@ -142,7 +142,7 @@ struct Run {
         product(norm, w, to, to_dtype, r, act);
         return;
       }
-      LinearArgs a;
+      Product a;
       a.x = matrix_view(from, m.stream, from_rows, d), a.w = &w, a.act = act, a.rows = r;
       if (index) a.index = vector_view(index, Dtype::i32, r.row_capacity);
       a.norm_gamma = vector_view(m.ones.as(), Dtype::f32, d),

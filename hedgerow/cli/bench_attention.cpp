@@ -239,19 +239,19 @@ void layer_cost(const Flags& flags, const Backend& backend, nlohmann::json& json
     // The bare ops of each layer in order, so that they find the caches as the layer inside the model does.
     const auto kernels = [&](const VitBlockWeights& w) {
       layer_norm(on, {.x = residual,
-                      .gamma = vector_of(w.norm1.gamma),
-                      .beta = vector_of(w.norm1.beta),
+                      .gamma = vector_of(w.qkv.gamma),
+                      .beta = vector_of(w.qkv.beta),
                       .out = normed,
                       .rows = rows});
-      linear(on, {.x = normed, .w = &w.qkv, .out = qkv, .rows = rows});
+      linear(on, {.x = normed, .w = &w.qkv.w, .out = qkv, .rows = rows});
       attention(on, attend.args());
       linear(on, {.x = normed, .w = &w.proj, .residual = residual, .out = residual, .rows = rows});
       layer_norm(on, {.x = residual,
-                      .gamma = vector_of(w.norm2.gamma),
-                      .beta = vector_of(w.norm2.beta),
+                      .gamma = vector_of(w.fc1.gamma),
+                      .beta = vector_of(w.fc1.beta),
                       .out = normed,
                       .rows = rows});
-      linear(on, {.x = normed, .w = &w.fc1, .act = Activation::gelu_erf, .out = inside, .rows = rows});
+      linear(on, {.x = normed, .w = &w.fc1.w, .act = Activation::gelu_erf, .out = inside, .rows = rows});
       linear(on, {.x = inside, .w = &w.fc2, .residual = residual, .out = residual, .rows = rows});
     };
     const std::vector<std::function<void()>> fs = {[&] { forward(deep_state, &image, 1, {}); },

@@ -154,22 +154,16 @@ struct Backend {
   double (*peak_flops)(Context&, Dtype);
   const Presence& presence;  // of the threads that work for it
 
-  // What is fastest for so many rows: layer_norm and then linear (none), or linear with a norm; divided only
-  // where the norm is folded into w, `moments`: and x_moments can be given. Null: linear takes neither a norm
-  // nor an index.
-  NormFusion (*fuses_norm)(int rows, int n, int k, bool folded, bool moments) = nullptr;
+  // Does this backend gain by folding a norm into weights of this dtype, behind residual rows of that?
+  bool (*folds_norm)(Dtype weights, Dtype stream);
+  // Would `reader` read moments of so many residual rows?
+  bool (*reads_moments)(const PackedNormLinear& reader, int rows);
   Ops ops;
 
-  const DeviceCalls* device = nullptr;  // null: tensors, offsets and index arrays are in host memory
-  std::string (*why_not)() = nullptr;   // what the machine lacks, where runs_here() alone does not say it
-  // Does linear write moments for this shape, 16-bit rows, weights and residual, no activation? Null: it does
-  // not.
-  bool (*gives_moments)(int rows, int n, int k) = nullptr;
+  const DeviceCalls* device = nullptr;   // null: tensors, offsets and index arrays are in host memory
+  std::string (*why_not)() = nullptr;    // what the machine lacks, where runs_here() alone does not say it
   bool narrow_stream = false;            // takes f16 beside f32 and bf16, and residual rows in any of them
   bool (*takes_eight_bits)() = nullptr;  // does this machine multiply e4m3 and int8? Null: it does not
-  // Is mlp, for at most so many rows of 16-bit weights, faster than layer_norm and two linears? Null: there
-  // is none.
-  bool (*fuses_mlp)(int row_capacity, int dim, int hidden) = nullptr;
 };
 
 template <class F>

@@ -28,36 +28,9 @@ void linear(Context& on, const LinearArgs& a) {
     fail(kOp, "w", std::string("weights packed by ") + on.backend().name,
          a.w->owner ? a.w->owner->name : "none");
   need_ragged(kOp, on, "rows", a.rows);
-  if (a.norm_gamma || a.norm_beta || a.index || a.divided) {
-    if (!on.backend().fuses_norm) [[unlikely]]
-      fail(kOp, "norm", std::string("none and no index on ") + on.backend().name, "one or the other");
-    need_if_given(kOp, "index", a.index, kI32, a.rows.row_capacity);
-    if (a.norm_gamma || a.norm_beta) {
-      need(kOp, "norm_gamma", a.norm_gamma, kF32, a.w->k);
-      need(kOp, "norm_beta", a.norm_beta, kF32, a.w->k);
-    }
-    if (a.divided && (a.norm_gamma || a.index)) [[unlikely]]
-      fail(kOp, "divided", "no norm_gamma and no index", "one or the other");
-  }
-  if (a.x_moments) {
-    if (!a.divided) [[unlikely]]
-      fail(kOp, "x_moments", "none unless divided", "some");
-    need(kOp, "x_moments", a.x_moments, kF32, a.rows.row_capacity, a.w->k / 64 * 2);
-  }
-  if (a.moments) {
-    const auto gives = on.backend().gives_moments;
-    if (!gives || a.w->n % 64 || bytes_of(a.w->dtype) != 2 || a.act != Activation::none ||
-        bytes_of(a.out.dtype) != 2) [[unlikely]]
-      fail(kOp, "moments",
-           "none, or 16-bit weights and out, no activation, n a multiple of 64, a backend that gives them",
-           std::string("otherwise on ") + on.backend().name);
-    need(kOp, "moments", a.moments, kF32, a.rows.row_capacity, a.w->n / 64 * 2);
-  }
-  need(kOp, "x", a.x, bit(a.w->dtype) | (a.norm_gamma ? kF32 : 0), a.index ? 0 : a.rows.row_capacity, a.w->k);
+  need(kOp, "x", a.x, bit(a.w->dtype), a.rows.row_capacity, a.w->k);
   need_if_given(kOp, "residual", a.residual, stream(on), a.rows.row_capacity, a.w->n);
   if (bytes_of(a.w->dtype) == 1) {
-    if (a.norm_gamma || a.norm_beta || a.index) [[unlikely]]
-      fail(kOp, "norm", "none and no index with weights of 8 bits", "one or the other");
     need_if_given(kOp, "residual", a.residual, bit(Dtype::f16), a.rows.row_capacity, a.w->n);
     if (a.w->dtype == Dtype::i8) need(kOp, "x_units", a.x_units, kF32, a.rows.row_capacity);
   }

@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "hedgerow/core/clock.h"
+#include "hedgerow/kernels/between.h"
 #include "hedgerow/kernels/cpu/level.h"
 #include "hedgerow/kernels/cpu/linear/split.h"
 
@@ -164,6 +165,17 @@ struct Table {
                [&](int begin, int end, int) { level().layer_norm(a, begin, end); });
   }
 
+  static void norm_linear(Context& on, const NormLinearArgs& a) noexcept {
+    norm_then_linear(
+        a, [&](const LayerNormArgs& n) { layer_norm(on, n); }, [&](const LinearArgs& l) { linear(on, l); });
+  }
+  static void residual_linear(Context& on, const ResidualLinearArgs& a) noexcept { linear(on, plain(a)); }
+  static void feed_forward(Context& on, const FeedForwardArgs& a) noexcept {
+    const BetweenRows hidden = hidden_rows(a);
+    norm_linear(on, first_half(a, hidden.rows));
+    residual_linear(on, second_half(a, hidden.rows));
+  }
+
   static void patchify(Context& on, const PatchifyArgs& a) noexcept {
     int grid_rows = 0;  // of the tallest image
     for (int i = 0; i < a.rows.batch; ++i) grid_rows = std::max(grid_rows, a.heights[i] / a.patch);
@@ -291,13 +303,16 @@ struct Table {
             .scratch_bytes = scratch_bytes,
             .peak_flops = peak_flops,
             .presence = presence,
-            .ops = {
+            .folds_norm = [](Dtype, Dtype) { return false; },
+            .reads_moments = [](const PackedNormLinear&, int) { return false; },
+            .ops =
+                {
 #define HEDGEROW_ENTRY_here(op, Args) op
 #define HEDGEROW_ENTRY_absent(op, Args) absent<Args>
 #define HEDGEROW_OP(name, Args, cpu, cuda) .name = HEDGEROW_ENTRY_##cpu(name, Args),
 #include "hedgerow/kernels/ops.def"
 #undef HEDGEROW_OP
-            }};
+                }};
   }
 };
 

@@ -22,7 +22,16 @@ struct Queue {
   operator cudaStream_t() const { return stream_of(on); }
 };
 cudaError_t linear(const Queue& q, const LinearArgs& a) {
-  return cuda::linear(q, a, q.on.batch_invariant() ? kInvariantLinear : LinearPlan{});
+  return cuda::linear(q, product_of(a), q.on.batch_invariant() ? kInvariantLinear : LinearPlan{});
+}
+cudaError_t norm_linear(const Queue& q, const NormLinearArgs& a) {
+  return cuda::norm_linear(q, a, q.on.batch_invariant());
+}
+cudaError_t residual_linear(const Queue& q, const ResidualLinearArgs& a) {
+  return cuda::residual_linear(q, a, q.on.batch_invariant());
+}
+cudaError_t feed_forward(const Queue& q, const FeedForwardArgs& a) {
+  return cuda::feed_forward(q, a, q.on.batch_invariant());
 }
 cudaError_t attention(const Queue& q, const AttentionArgs& a) {
   return cuda::attention(q, a, q.on.batch_invariant() ? kInvariantAttention : AttentionKernel::automatic);
@@ -122,7 +131,8 @@ const Backend& backend() {
       .scratch_bytes = scratch_bytes,
       .peak_flops = peak,
       .presence = kNoPresence,
-      .fuses_norm = fuses_norm,
+      .folds_norm = folds_norm,
+      .reads_moments = reads_moments,
       .ops =
           {
 #define HEDGEROW_ENTRY_here(op, Args) \
@@ -134,10 +144,8 @@ const Backend& backend() {
           },
       .device = &kCalls,
       .why_not = why_not,
-      .gives_moments = gives_moments,
       .narrow_stream = true,
       .takes_eight_bits = takes_eight_bits,
-      .fuses_mlp = fuses_mlp,
   };
   return table;
 }

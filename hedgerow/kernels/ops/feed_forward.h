@@ -1,25 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a whole feed-forward half of a block is given. How to read it: kernels.h.
+// What the halves of a block that end in the residual rows are given. How to read it: kernels.h.
 #pragma once
 
-#include <cstdint>
-
 #include "hedgerow/core/ragged.h"
-#include "hedgerow/core/tensor.h"
-#include "hedgerow/kernels/ops/linear.h"
+#include "hedgerow/kernels/ops/norm.h"
 
 namespace hedgerow {
 
-// out = x + act(norm(x) w1^T + bias1) w2^T + bias2, a whole feed-forward half of a block in one pass: rows
-// normalised as LayerNormArgs says and rounded to the dtype of the weights, as are the activated hidden
-// columns. Only where the backend has fuses_mlp and it says yes, and not on a batch-invariant Context.
-struct MlpArgs {
-  Tensor x;                      // f32, or of the weights' dtype: [rows, dim]
-  Tensor norm_gamma, norm_beta;  // f32 [dim]; like the weights never written by an op still queued
-  float norm_eps = 1e-6f;
-  const PackedLinear *w1 = nullptr, *w2 = nullptr;  // [hidden, dim] and [dim, hidden], both with a bias
-  Activation act = Activation::gelu_erf;            // not none
-  Tensor out;                                       // like x [rows, dim]; may be x itself
+// to = x w^T + bias + residual.
+struct ResidualLinearArgs {
+  Tensor x;  // f [rows, k], dtype of w
+  const PackedLinear* w = nullptr;
+  Tensor residual;       // residual dtype [rows, n]; may be the rows of `to`
+  Stream* to = nullptr;  // read and filled as the op is queued; lives no longer than that
+  Ragged rows;
+};
+
+// x = x + act(norm(x) w1^T + bias1) w2^T + bias2, a whole feed-forward half of a block; normalised rows and
+// activated hidden columns are rounded to the dtype of the weights that take them.
+struct FeedForwardArgs {
+  Stream* x = nullptr;                   // [rows, dim], as above
+  const PackedNormLinear* w1 = nullptr;  // [hidden, dim]
+  const PackedLinear* w2 = nullptr;      // [dim, hidden]
+  Activation act = Activation::gelu_erf;
+  Workspace between;
   Ragged rows;
 };
 

@@ -7,15 +7,7 @@ namespace hedgerow::reference {
 std::vector<double> linear(const LinearArgs& a, const float* w, const float* bias, int n, int k) {
   std::vector<double> out;
   for (int i = 0; i < a.rows.rows(); ++i) {
-    std::vector<double> x = row(a.x, a.index ? static_cast<int64_t>(value(a.index, i)) : i);
-    if (a.norm_gamma) {
-      normalise(x, a.norm_gamma, a.norm_beta, a.norm_eps);
-      for (double& v : x) v = rounded(v, a.w->dtype);
-    }
-    if (a.divided) {
-      const double deviation = std::sqrt(moments(x).variance + a.norm_eps);
-      for (double& v : x) v /= deviation;
-    }
+    const std::vector<double> x = row(a.x, i);
     for (int o = 0; o < n; ++o) {
       double sum = bias ? bias[o] : 0;
       for (int c = 0; c < k; ++c) sum += x[c] * w[static_cast<int64_t>(o) * k + c];
