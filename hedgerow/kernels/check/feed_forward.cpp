@@ -32,8 +32,8 @@ void mlp(Context& on, const MlpArgs& a) {
     fail(kOp, "act", "gelu_erf or gelu_tanh", "none");
   need(kOp, "norm_gamma", a.norm_gamma, kF32, dim);
   need(kOp, "norm_beta", a.norm_beta, kF32, dim);
-  need(kOp, "x", a.x, bit(a.w1->dtype) | kF32, a.rows.row_capacity, dim);
-  need(kOp, "out", a.out, bit(a.x.dtype), a.rows.row_capacity, dim);
+  need(kOp, "x", a.x, DtypeSet(a.w1->dtype) | kF32, a.rows.row_capacity, dim);
+  need(kOp, "out", a.out, DtypeSet(a.x.dtype), a.rows.row_capacity, dim);
   on.backend().ops.mlp(on, a);
 }
 

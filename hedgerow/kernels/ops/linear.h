@@ -14,9 +14,8 @@ struct Backend;
 // A weight matrix [n, k] (n outputs) and optional bias, in the layout of the backend that packed it.
 struct PackedLinear {
   const Backend* owner = nullptr;
-  Dtype dtype =
-      Dtype::f32;  // of the weights, and of the x it multiplies: f32 or bf16, f16, e4m3, int8: takes()
-  float unit = 1;  // e4m3: the value that a stored 1 stands for, a power of two
+  Dtype dtype = Dtype::f32;  // of the weights and of the x it multiplies: one of Traits::weights
+  float unit = 1;            // e4m3: the value that a stored 1 stands for, a power of two
   int n = 0, k = 0;
   int panel = 0;  // outputs per panel; the layout inside is the backend's own affair
   Buffer data;
@@ -36,7 +35,7 @@ enum class NormFusion : uint8_t { none, whole, divided };
 // With norm_gamma: y[i] is x[j] layer-normalised as LayerNormArgs says and rounded to the dtype of w; x may
 // then be f32 whatever w is. Divided: y[i] is x[j] / sqrt(variance + norm_eps), all that is left of a norm
 // where w took in the rest (fold_norm). Both only where the backend has fuses_norm; so for index without a
-// norm; none of them with 8 bits. With w in e4m3 (backends with takes_eight_bits): x stored times w stored
+// norm; none of them with 8 bits. With w in e4m3 (where Traits::weights has it): x stored times w stored
 // are summed in the matrix unit's own precision (13 bits behind the leading one of the largest term of 32, on
 // Hopper), once multiplied with both units; out is f16, or e4m3 without a residual; what exceeds its range
 // becomes the largest value. With w in int8 the sums are exact; every row of x and every output has a unit of
@@ -52,7 +51,7 @@ struct LinearArgs {
   const PackedLinear* w = nullptr;  // [n, k]
   Activation act = Activation::none;
   Tensor x_units = {};   // int8 only: f32 [rows], what a stored 1 of each row of x stands for
-  Tensor residual = {};  // optional f32 [rows, n]; may be `out` itself
+  Tensor residual = {};  // optional r [rows, n]; may be `out` itself
   Tensor out;            // f [rows, n]
   // Optional out, where gives_moments says so: f32 [rows, 2 n / 64], pairs that add up to the sum and the sum
   // of squares of the row's outputs (one pass in f32, before they are rounded). They spare a divided product
