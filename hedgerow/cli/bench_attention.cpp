@@ -294,9 +294,9 @@ Command add_bench_attention(CLI::App& app) {
     const Backend& backend = find_backend(kernels_of(f->device));
     if (f->dtypes.empty()) f->dtypes = backend.device ? "f16,bf16,f32" : "f32,bf16";
     for (const std::string& name : split_list(f->dtypes, "--dtypes"))
-      require(bytes_of(parse_dtype(name)) > 1 && takes(backend, parse_dtype(name)),
-              fmt::format("--dtypes: wanted f32{} or bf16 with kernels {}, found {}",
-                          backend.narrow_stream ? ", f16" : "", backend.name, name));
+      require(backend.traits().rows.has(parse_dtype(name)),
+              fmt::format("--dtypes: wanted {} with kernels {}, found {}", text_of(backend.traits().rows),
+                          backend.name, name));
     nlohmann::json json = {{"machine", machine_text(backend, f->threads)}};
     fmt::print("{}\n\n", machine_text(backend, f->threads));
     sweep(*f, backend, json);

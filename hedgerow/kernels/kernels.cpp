@@ -83,14 +83,14 @@ std::string names_of(bool runnable_only) {
 
 }  // namespace
 
-bool takes(const Backend& on, Dtype dtype) {
-  if (dtype == Dtype::e4m3 || dtype == Dtype::i8) return on.takes_eight_bits && on.takes_eight_bits();
-  return dtype == Dtype::f32 || dtype == Dtype::bf16 || (dtype == Dtype::f16 && on.narrow_stream);
-}
-
-std::string dtypes_of(const Backend& on) {
-  const std::string half = on.narrow_stream ? ", f16" : "";
-  return takes(on, Dtype::e4m3) ? "f32" + half + ", bf16, fp8 or int8" : "f32" + half + " or bf16";
+std::string text_of(DtypeSet set) {
+  std::vector<const char*> names;
+  for (const Dtype d : kAllDtypes)
+    if (set.has(d)) names.push_back(name_of(d));
+  std::string text;
+  for (size_t i = 0; i < names.size(); ++i)
+    text += std::string(i == 0 ? "" : i + 1 < names.size() ? ", " : " or ") + names[i];
+  return text;
 }
 
 const Backend& find_backend(const std::string& name) {

@@ -10,7 +10,8 @@
 //  nothing.
 //  - Rows: every op takes its live row count from a Ragged (offsets[batch]); extents are capacities, checked
 //  on the host.
-//  - Axis order is [rows, heads, head_dim]. Index arrays are int32. `f` below stands for f32 or bf16.
+//  - Axis order is [rows, heads, head_dim]. Index arrays are int32. `f` and `r` in the args are sets of
+//  dtypes: traits.h.
 //  - The definition of every op, scalar and in double, is in kernels/reference/; tests compare all
 //  backends with it.
 //
@@ -35,6 +36,7 @@
 #include "hedgerow/kernels/ops/norm.h"
 #include "hedgerow/kernels/ops/rows.h"
 #include "hedgerow/kernels/ops/select.h"
+#include "hedgerow/kernels/traits.h"
 
 namespace hedgerow {
 
@@ -144,7 +146,8 @@ void need(const Backend& on, Op op, const char* who);
 struct Backend {
   const char* name;  // "scalar", "avx2", "avx512", "avx512bf16", "cuda"
   const char* description;
-  bool (*runs_here)();  // does this machine have what it needs?
+  bool (*runs_here)();        // does this machine have what it needs?
+  const Traits& (*traits)();  // what is legal here
 
   PackedLinear (*pack_linear)(const float* w, const float* bias, int n, int k, Dtype dtype);
   size_t (*scratch_bytes)(int max_len, int heads, int head_dim);  // per worker, enough for every op
@@ -160,10 +163,8 @@ struct Backend {
   bool (*reads_moments)(const PackedNormLinear& reader, int rows);
   Ops ops;
 
-  const DeviceCalls* device = nullptr;   // null: tensors, offsets and index arrays are in host memory
-  std::string (*why_not)() = nullptr;    // what the machine lacks, where runs_here() alone does not say it
-  bool narrow_stream = false;            // takes f16 beside f32 and bf16, and residual rows in any of them
-  bool (*takes_eight_bits)() = nullptr;  // does this machine multiply e4m3 and int8? Null: it does not
+  const DeviceCalls* device = nullptr;  // null: tensors, offsets and index arrays are in host memory
+  std::string (*why_not)() = nullptr;   // what the machine lacks, where runs_here() alone does not say it
 };
 
 template <class F>
@@ -176,10 +177,6 @@ void Context::run(int tasks, F&& f) {
 // level.
 const std::vector<const Backend*>& all_backends();
 const Backend& find_backend(const std::string& name = "");
-
-// May matrices be of this dtype here? All that may, as in "f32, f16 or bf16".
-bool takes(const Backend& on, Dtype dtype);
-std::string dtypes_of(const Backend& on);
 
 // Memory that `on` computes in: zeroed, or holding a copy of `bytes` of host memory.
 Buffer allocate_on(const Backend& on, size_t bytes);

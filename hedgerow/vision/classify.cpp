@@ -112,9 +112,9 @@ Preprocess ClassifierModel::preprocess_for(int size) const {
 std::shared_ptr<const ClassifierModel> load_classifier_model(const std::string& path,
                                                              const ModelOptions& options) {
   const Backend& backend = find_backend(options.kernels);
-  require(takes(backend, options.dtype),
-          fmt::format("dtype: wanted {} with kernels {} on this machine, found {}", dtypes_of(backend),
-                      backend.name, name_of(options.dtype)));
+  require(backend.traits().weights.has(options.dtype),
+          fmt::format("dtype: wanted {} with kernels {} on this machine, found {}",
+                      text_of(backend.traits().weights), backend.name, name_of(options.dtype)));
   const VitCheckpoint checkpoint = load_vit(path, options.image_size);
   auto model = std::make_shared<ClassifierModel>();
   model->path = checkpoint.path;

@@ -129,9 +129,10 @@ PackedLinear pack_head(const VitParameters& p, const Packer& pack) {
 std::shared_ptr<const VitWeights> pack_vit(const VitParameters& p, const Backend& backend, Dtype dtype) {
   const VitConfig& c = p.config;
   check(c);
-  const bool eight = bytes_of(dtype) == 1;
-  require(takes(backend, dtype),
-          fmt::format("vit: dtype: wanted {}, found {}", dtypes_of(backend), name_of(dtype)));
+  const bool eight = is_quantised(dtype);
+  const DtypeSet weights = backend.traits().weights;
+  require(weights.has(dtype),
+          fmt::format("vit: dtype: wanted {}, found {}", text_of(weights), name_of(dtype)));
   require(!eight || (c.dim % 16 == 0 && c.hidden_dim % 16 == 0),
           fmt::format("vit: {}: wanted dim and hidden_dim in multiples of 16, found {} and {}",
                       name_of(dtype), c.dim, c.hidden_dim));

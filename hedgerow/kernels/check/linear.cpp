@@ -12,8 +12,9 @@ PackedLinear pack_linear(const Backend& on, const float* w, const float* bias, i
   if (n < 1 || k < 1 || n > kMost || k > kMost || static_cast<int64_t>(n) * k > INT_MAX)
     fail("pack_linear", "[n, k]", "1 to 16777216 each and fewer than 2^31 in all",
          std::to_string(n) + " x " + std::to_string(k));
-  if (!takes(on, dtype)) fail("pack_linear", "dtype", dtypes_of(on), name_of(dtype));
-  if (bytes_of(dtype) == 1 && (n % 16 || k % 16))
+  if (!on.traits().weights.has(dtype))
+    fail("pack_linear", "dtype", text_of(on.traits().weights), name_of(dtype));
+  if (is_quantised(dtype) && (n % 16 || k % 16))
     fail("pack_linear", "[n, k] of 8 bits", "multiples of 16", std::to_string(n) + " x " + std::to_string(k));
   PackedLinear packed = on.pack_linear(w, bias, n, k, dtype);
   packed.owner = &on;
@@ -28,13 +29,15 @@ void linear(Context& on, const LinearArgs& a) {
     fail(kOp, "w", std::string("weights packed by ") + on.backend().name,
          a.w->owner ? a.w->owner->name : "none");
   need_ragged(kOp, on, "rows", a.rows);
-  need(kOp, "x", a.x, bit(a.w->dtype), a.rows.row_capacity, a.w->k);
-  need_if_given(kOp, "residual", a.residual, stream(on), a.rows.row_capacity, a.w->n);
-  if (bytes_of(a.w->dtype) == 1) {
-    need_if_given(kOp, "residual", a.residual, bit(Dtype::f16), a.rows.row_capacity, a.w->n);
+  need(kOp, "x", a.x, DtypeSet(a.w->dtype), a.rows.row_capacity, a.w->k);
+  need_if_given(kOp, "residual", a.residual, traits(on).residual, a.rows.row_capacity, a.w->n);
+  if (is_quantised(a.w->dtype)) {
+    need_if_given(kOp, "residual", a.residual, DtypeSet(Dtype::f16), a.rows.row_capacity, a.w->n);
     if (a.w->dtype == Dtype::i8) need(kOp, "x_units", a.x_units, kF32, a.rows.row_capacity);
   }
-  const unsigned outs = bytes_of(a.w->dtype) > 1 ? floats(on) : bit(Dtype::f16) | (a.residual ? 0 : kE4m3);
+  const DtypeSet outs = !is_quantised(a.w->dtype) ? traits(on).rows
+                        : a.residual              ? DtypeSet(Dtype::f16)
+                                                  : DtypeSet{Dtype::f16, Dtype::e4m3};
   need(kOp, "out", a.out, outs, a.rows.row_capacity, a.w->n);
   need_scratch(kOp, on, 0);
   on.backend().ops.linear(on, a);

@@ -10,7 +10,7 @@ void unit_row(Context& on, const UnitRowArgs& a) {
   constexpr const char* kOp = "unit_row";
   need_op(on, Op::unit_row);
   need_ragged(kOp, on, "rows", a.rows);
-  need(kOp, "x", a.x, floats(on), a.rows.row_capacity, kAny, a.x.rank > 2 ? kAny : kNone);
+  need(kOp, "x", a.x, traits(on).rows, a.rows.row_capacity, kAny, a.x.rank > 2 ? kAny : kNone);
   need(kOp, "out", a.out, kF32, a.rows.row_capacity, a.x.extents[a.x.rank - 1]);
   on.backend().ops.unit_row(on, a);
 }
@@ -33,12 +33,12 @@ void merge(Context& on, const MergeArgs& a) {
   need_ragged(kOp, on, "from", a.from);
   need_ragged(kOp, on, "to", a.to);
   need_same_batch(kOp, "to", a.from, a.to);
-  need(kOp, "x", a.x, stream(on), a.from.row_capacity, kAny);
+  need(kOp, "x", a.x, traits(on).residual, a.from.row_capacity, kAny);
   need(kOp, "size", a.size, kF32, a.from.row_capacity);
   need(kOp, "into", a.into, kI32, a.from.row_capacity);
   if (a.rule == MergeRule::plain_mean) need(kOp, "similarity", a.similarity, kF32, a.from.row_capacity);
   need(kOp, "kept", a.kept, kI32, a.to.row_capacity);
-  need(kOp, "out", a.out, bit(a.x.dtype), a.to.row_capacity, a.x.extents[1]);
+  need(kOp, "out", a.out, DtypeSet(a.x.dtype), a.to.row_capacity, a.x.extents[1]);
   need(kOp, "out_size", a.out_size, kF32, a.to.row_capacity);
   if (a.out.data == a.x.data || a.out_size.data == a.size.data) [[unlikely]]
     fail(kOp, "out", "memory of its own", "the input's");

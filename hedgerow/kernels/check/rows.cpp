@@ -13,7 +13,7 @@ void patchify(Context& on, const PatchifyArgs& a) {
   if (a.patch < 1 || a.patch > 1024) [[unlikely]]
     fail(kOp, "patch", "1 to 1024", std::to_string(a.patch));
   need_at_least(kOp, "special", 0, a.special);
-  need(kOp, "out", a.out, floats(on), a.rows.row_capacity, int64_t{3} * a.patch * a.patch);
+  need(kOp, "out", a.out, traits(on).rows, a.rows.row_capacity, int64_t{3} * a.patch * a.patch);
   if (a.rows.batch > 0) {
     need_pointer(kOp, "images", a.images);
     need_pointer(kOp, "heights", a.heights);
@@ -37,9 +37,10 @@ void gather(Context& on, const GatherArgs& a) {
   constexpr const char* kOp = "gather";
   need_op(on, Op::gather);
   need_ragged(kOp, on, "rows", a.rows);
-  need(kOp, "x", a.x, stream(on) | kI32, 0, a.x.rank > 1 ? kAny : kNone, a.x.rank > 2 ? kAny : kNone);
+  need(kOp, "x", a.x, traits(on).rows | traits(on).residual | kI32, 0, a.x.rank > 1 ? kAny : kNone,
+       a.x.rank > 2 ? kAny : kNone);
   need(kOp, "index", a.index, kI32, a.rows.row_capacity);
-  need(kOp, "out", a.out, bit(a.x.dtype), a.rows.row_capacity, inner(a.x, 1), inner(a.x, 2));
+  need(kOp, "out", a.out, DtypeSet(a.x.dtype), a.rows.row_capacity, inner(a.x, 1), inner(a.x, 2));
   on.backend().ops.gather(on, a);
 }
 
@@ -47,10 +48,10 @@ void scatter(Context& on, const ScatterArgs& a) {
   constexpr const char* kOp = "scatter";
   need_op(on, Op::scatter);
   need_ragged(kOp, on, "rows", a.rows);
-  need(kOp, "x", a.x, stream(on) | kI32, a.rows.row_capacity, a.x.rank > 1 ? kAny : kNone,
-       a.x.rank > 2 ? kAny : kNone);
+  need(kOp, "x", a.x, traits(on).rows | traits(on).residual | kI32, a.rows.row_capacity,
+       a.x.rank > 1 ? kAny : kNone, a.x.rank > 2 ? kAny : kNone);
   need(kOp, "index", a.index, kI32, a.rows.row_capacity);
-  need(kOp, "out", a.out, bit(a.x.dtype), 0, inner(a.x, 1), inner(a.x, 2));
+  need(kOp, "out", a.out, DtypeSet(a.x.dtype), 0, inner(a.x, 1), inner(a.x, 2));
   on.backend().ops.scatter(on, a);
 }
 

@@ -10,7 +10,7 @@ void row_norm(Context& on, const RowNormArgs& a) {
   constexpr const char* kOp = "row_norm";
   need_op(on, Op::row_norm);
   need_ragged(kOp, on, "rows", a.rows);
-  need(kOp, "x", a.x, floats(on), a.rows.row_capacity, kAny, a.x.rank > 2 ? kAny : kNone);
+  need(kOp, "x", a.x, traits(on).rows, a.rows.row_capacity, kAny, a.x.rank > 2 ? kAny : kNone);
   need(kOp, "out", a.out, kF32, a.rows.row_capacity);
   on.backend().ops.row_norm(on, a);
 }
@@ -29,7 +29,7 @@ void global_half(Context& on, const GlobalHalfArgs& a) {
   constexpr const char* kOp = "global_half";
   need_op(on, Op::global_half);
   need_ragged(kOp, on, "rows", a.rows);
-  need(kOp, "x", a.x, floats(on), a.rows.row_capacity, kAny);
+  need(kOp, "x", a.x, traits(on).rows, a.rows.row_capacity, kAny);
   need_if_given(kOp, "alive", a.alive, kU8, a.rows.row_capacity);
   need_at_least(kOp, "special", 0, a.special);
   on.backend().ops.global_half(on, a);
@@ -79,6 +79,9 @@ void select(Context& on, const SelectArgs& a) {
   if (a.kept_offsets == a.rows.offsets) [[unlikely]]
     fail(kOp, "kept_offsets", "an array of its own", "the offsets of rows");
   need_if_given(kOp, "alive_out", a.alive_out, kU8, a.rows.row_capacity);
+  if (a.rows.max_len > traits(on).most_select_len) [[unlikely]]
+    fail(kOp, "rows", "sequences of at most " + std::to_string(traits(on).most_select_len) + " rows",
+         std::to_string(a.rows.max_len));
   need_scratch(kOp, on, a.rows.max_len);
   on.backend().ops.select(on, a);
 }
@@ -89,12 +92,12 @@ void fuse_dropped(Context& on, const FuseDroppedArgs& a) {
   need_ragged(kOp, on, "from", a.from);
   need_ragged(kOp, on, "to", a.to);
   need_same_batch(kOp, "to", a.from, a.to);
-  need(kOp, "x", a.x, stream(on), a.from.row_capacity, kAny);
+  need(kOp, "x", a.x, traits(on).residual, a.from.row_capacity, kAny);
   need(kOp, "score", a.score, kF32, a.from.row_capacity);
   need_if_given(kOp, "alive", a.alive, kU8, a.from.row_capacity);
   need_at_least(kOp, "special", 0, a.special);
   need(kOp, "kept", a.kept, kI32, a.to.row_capacity);
-  need(kOp, "out", a.out, bit(a.x.dtype), a.to.row_capacity, a.x.extents[1]);
+  need(kOp, "out", a.out, DtypeSet(a.x.dtype), a.to.row_capacity, a.x.extents[1]);
   on.backend().ops.fuse_dropped(on, a);
 }
 

@@ -19,7 +19,7 @@ void need_weights(const char* op, const char* field, const Context& on, const Pa
 
 void need_stream(const char* op, const char* field, const Context& on, const Stream& x, int64_t rows,
                  int64_t dim) {
-  need(op, field, x.x, stream(on), rows, dim);
+  need(op, field, x.x, traits(on).residual, rows, dim);
   if (x.moments) need(op, "moments", x.moments, kF32, rows, dim / 64 * 2);
 }
 
@@ -39,13 +39,13 @@ void norm_linear(Context& on, const NormLinearArgs& a) {
   need_ragged(kOp, on, "rows", a.rows);
   need_if_given(kOp, "index", a.index, kI32, a.rows.row_capacity);
   need_stream(kOp, "x", on, a.x, a.index ? 0 : a.rows.row_capacity, a.w->w.k);
-  need(kOp, "out", a.out, floats(on), a.rows.row_capacity, a.w->w.n);
+  need(kOp, "out", a.out, traits(on).rows, a.rows.row_capacity, a.w->w.n);
   if (a.also) {
     need_weights(kOp, "also", on, &a.also->w);
     if (a.also->w.k != a.w->w.k || a.also->w.dtype != a.w->w.dtype || a.also->folded != a.w->folded ||
         a.index) [[unlikely]]
       fail(kOp, "also", "weights of as many columns, packed like w, and no index", "others");
-    need(kOp, "also_out", a.also_out, floats(on), a.rows.row_capacity, a.also->w.n);
+    need(kOp, "also_out", a.also_out, traits(on).rows, a.rows.row_capacity, a.also->w.n);
   }
   need_workspace(kOp, a.between, workspace_bytes(a.rows.row_capacity, *a.w, nullptr));
   need_scratch(kOp, on, 0);
@@ -60,8 +60,8 @@ void residual_linear(Context& on, const ResidualLinearArgs& a) {
   if (is_quantised(a.w->dtype)) [[unlikely]]
     fail(kOp, "w", "weights of 16 or 32 bits", name_of(a.w->dtype));
   need_ragged(kOp, on, "rows", a.rows);
-  need(kOp, "x", a.x, bit(a.w->dtype), a.rows.row_capacity, a.w->k);
-  need(kOp, "residual", a.residual, stream(on), a.rows.row_capacity, a.w->n);
+  need(kOp, "x", a.x, DtypeSet(a.w->dtype), a.rows.row_capacity, a.w->k);
+  need(kOp, "residual", a.residual, traits(on).residual, a.rows.row_capacity, a.w->n);
   need_stream(kOp, "to", on, *a.to, a.rows.row_capacity, a.w->n);
   need_scratch(kOp, on, 0);
   on.backend().ops.residual_linear(on, a);

@@ -98,6 +98,12 @@ double elements(const Tensor& x, int rows) {
          static_cast<double>(x.rank > 2 ? x.extents[2] : 1);
 }
 
+// Of any dtype.
+size_t row_bytes(const Tensor& x) {
+  return static_cast<size_t>(elements(x, 1)) * static_cast<size_t>(bytes_of(x.dtype));
+}
+char* row_at(const Tensor& x, int64_t i) { return x.as<char>() + i * x.strides[0] * bytes_of(x.dtype); }
+
 template <int kIndex>
 struct Table {
   static const Level& level() { return level_at(kIndex); }
@@ -190,13 +196,12 @@ struct Table {
     const int rows = a.rows.rows();
     const int32_t* index = a.index.as<int32_t>();
     for_ranges(on, rows, 0.2 * elements(a.x, rows), [&](int begin, int end, int) {
-      const size_t bytes = static_cast<size_t>(elements(a.x, 1)) * 4;
+      const size_t bytes = row_bytes(a.x);
       for (int i = begin; i < end; ++i) {
-        void* to = a.out.row<uint32_t>(i);
         if (index[i] < 0)
-          std::memset(to, 0, bytes);
+          std::memset(row_at(a.out, i), 0, bytes);
         else
-          std::memcpy(to, a.x.row<uint32_t>(index[i]), bytes);
+          std::memcpy(row_at(a.out, i), row_at(a.x, index[i]), bytes);
       }
     });
   }
@@ -205,9 +210,9 @@ struct Table {
     const int rows = a.rows.rows();
     const int32_t* index = a.index.as<int32_t>();
     for_ranges(on, rows, 0.2 * elements(a.x, rows), [&](int begin, int end, int) {
-      const size_t bytes = static_cast<size_t>(elements(a.x, 1)) * 4;
+      const size_t bytes = row_bytes(a.x);
       for (int i = begin; i < end; ++i)
-        if (index[i] >= 0) std::memcpy(a.out.row<uint32_t>(index[i]), a.x.row<uint32_t>(i), bytes);
+        if (index[i] >= 0) std::memcpy(row_at(a.out, index[i]), row_at(a.x, i), bytes);
     });
   }
 
@@ -295,10 +300,11 @@ struct Table {
   }
 
   static constexpr Backend make(const char* name, const char* description, bool (*runs_here)(),
-                                const Presence& presence) {
+                                const Traits& (*traits)(), const Presence& presence) {
     return {.name = name,
             .description = description,
             .runs_here = runs_here,
+            .traits = traits,
             .pack_linear = pack_linear,
             .scratch_bytes = scratch_bytes,
             .peak_flops = peak_flops,
@@ -316,9 +322,19 @@ struct Table {
   }
 };
 
+// Rows and the residual stream are widened to f32 wherever they are computed with.
+#define HEDGEROW_CPU_LEVEL(name, flags, description, weights_, condition, presence)      \
+  const Traits& traits_of_##name() {                                                     \
+    static constexpr Traits traits{                                                      \
+        .weights = weights_, .rows = {Dtype::f32, Dtype::bf16}, .residual = Dtype::f32}; \
+    return traits;                                                                       \
+  }
+#include "hedgerow/kernels/cpu/levels.def"
+#undef HEDGEROW_CPU_LEVEL
+
 constexpr Backend kTables[kLevels] = {
 #define HEDGEROW_CPU_LEVEL(name, flags, description, weights, condition, presence) \
-  Table<k_##name>::make(#name, description, has_##name, presence),
+  Table<k_##name>::make(#name, description, has_##name, traits_of_##name, presence),
 #include "hedgerow/kernels/cpu/levels.def"
 #undef HEDGEROW_CPU_LEVEL
 };

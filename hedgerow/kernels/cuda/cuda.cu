@@ -50,6 +50,15 @@ std::string why_not() {
   if (count == 0) return "no device";
   return "the device has compute capability " + std::to_string(device().major) + ".x";
 }
+const Traits& traits() {
+  static const Traits found = [] {
+    const DtypeSet floats = {Dtype::f32, Dtype::bf16, Dtype::f16};
+    Traits t{.weights = floats, .rows = floats, .residual = floats, .most_select_len = kMostSelectLen};
+    if (takes_eight_bits()) t.weights = floats | DtypeSet{Dtype::e4m3, Dtype::i8};
+    return t;
+  }();
+  return found;
+}
 size_t scratch_bytes(int, int, int) { return 0; }
 
 std::shared_ptr<void> open() {
@@ -127,6 +136,7 @@ const Backend& backend() {
       .name = "cuda",
       .description = "an NVIDIA GPU of compute capability 8.0 or more and its driver",
       .runs_here = runs_here,
+      .traits = traits,
       .pack_linear = pack_linear,
       .scratch_bytes = scratch_bytes,
       .peak_flops = peak,
@@ -144,8 +154,6 @@ const Backend& backend() {
           },
       .device = &kCalls,
       .why_not = why_not,
-      .narrow_stream = true,
-      .takes_eight_bits = takes_eight_bits,
   };
   return table;
 }

@@ -152,7 +152,8 @@ cudaError_t head_score(cudaStream_t stream, const HeadScoreArgs& args);
 cudaError_t keep_log_prob(cudaStream_t stream, const KeepLogProbArgs& args);
 cudaError_t unit_row(cudaStream_t stream, const UnitRowArgs& args);
 
-// count, threshold, mass, floor, samples and kept_offsets are device arrays. Sequences of at most 9,000 rows.
+constexpr int kMostSelectLen = 9000;  // rows of a sequence: they are ranked in a block's own memory
+// count, threshold, mass, floor, samples and kept_offsets are device arrays.
 cudaError_t select(cudaStream_t stream, const SelectArgs& args);
 // x and out (alike) may be f32, f16 or bf16 in these:
 cudaError_t fuse_dropped(cudaStream_t stream, const FuseDroppedArgs& args);

@@ -11,7 +11,7 @@ namespace hedgerow {
 struct ResidualLinearArgs {
   Tensor x;  // f [rows, k], dtype of w
   const PackedLinear* w = nullptr;
-  Tensor residual;       // residual dtype [rows, n]; may be the rows of `to`
+  Tensor residual;       // r [rows, n]; may be the rows of `to`
   Stream* to = nullptr;  // read and filled as the op is queued; lives no longer than that
   Ragged rows;
 };

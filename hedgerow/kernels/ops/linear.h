@@ -14,9 +14,8 @@ struct Backend;
 // A weight matrix [n, k] (n outputs) and optional bias, in the layout of the backend that packed it.
 struct PackedLinear {
   const Backend* owner = nullptr;
-  Dtype dtype =
-      Dtype::f32;       // of the weights, and of the x it multiplies: f32 or bf16, f16, e4m3, int8: takes()
-  float unit = 1;       // e4m3: the value that a stored 1 stands for, a power of two
+  Dtype dtype = Dtype::f32;  // of the weights and of the x it multiplies: one of Traits::weights
+  float unit = 1;            // e4m3: the value that a stored 1 stands for, a power of two
   float row_scale = 1;  // e4m3: the same of the rows that it is to multiply, where an op writes those itself
   int n = 0, k = 0;
   int panel = 0;  // outputs per panel; the layout inside is the backend's own affair
@@ -41,7 +40,7 @@ struct LinearArgs {
   const PackedLinear* w = nullptr;  // [n, k]
   Activation act = Activation::none;
   Tensor x_units = {};   // int8 only: f32 [rows], what a stored 1 of each row of x stands for
-  Tensor residual = {};  // optional, residual dtype [rows, n]; may be `out` itself
+  Tensor residual = {};  // optional r [rows, n]; may be `out` itself
   Tensor out;            // f [rows, n]
   Ragged rows;
 };

@@ -12,7 +12,7 @@ namespace hedgerow {
 
 // out[i] = v / ||v||_2, v = mean over heads of x[i] (rank 3) or x[i] itself (rank 2). A zero row stays 0.
 struct UnitRowArgs {
-  Tensor x;    // f [rows, heads, head_dim] or f32 [rows, dim]
+  Tensor x;    // f [rows, heads, head_dim] or f [rows, dim]
   Tensor out;  // f32 [rows, head_dim or dim]
   Ragged rows;
 };
@@ -34,14 +34,14 @@ enum class MergeRule : uint8_t { size_weighted, plain_mean };
 
 // Members of output row i: row kept[i] itself, then the absorbed rows j (ascending) with into[j] == kept[i].
 struct MergeArgs {
-  Tensor x;                // f32 [from rows, dim]
+  Tensor x;                // r [from rows, dim]
   Tensor size;             // f32 [from rows]
   Tensor into;             // i32 [from rows]: packed index of the row that absorbs row j; < 0: not absorbed
   Tensor similarity = {};  // f32 [from rows], plain_mean only
   Tensor kept;             // i32 [to rows]
   Ragged from, to;
   MergeRule rule = MergeRule::size_weighted;
-  Tensor out;       // f32 [to rows, dim]; not x
+  Tensor out;       // like x [to rows, dim]; not x
   Tensor out_size;  // f32 [to rows]; not size
 };
 

@@ -10,11 +10,11 @@ namespace hedgerow {
 // out[i] = (x[j] - mean) / sqrt(var + eps) * gamma + beta, j = index ? index[i] : i; variance over dim
 // (biased).
 struct LayerNormArgs {
-  Tensor x;            // residual dtype [*, dim]
+  Tensor x;            // r [*, dim]
   Tensor index = {};   // optional i32 [rows]: which rows of x
   Tensor gamma, beta;  // f32 [dim]
   float eps = 1e-6f;
-  Tensor out;             // f [rows, dim]; e4m3 or int8 where the backend takes it
+  Tensor out;             // f [rows, dim]; e4m3 or int8 where Traits::weights has it
   Tensor out_units = {};  // int8 only, out f32 [rows]: a 127th of the row's largest value
   Ragged rows;            // rows of out
 };

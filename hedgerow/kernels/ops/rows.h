@@ -22,7 +22,7 @@ struct PatchifyArgs {
   Ragged rows;  // length i = special + (height/patch) * (width/patch)
 };
 
-// out[i] = index[i] < 0 ? 0 : x[index[i]], whole rows of any 4-byte dtype (f32, i32).
+// out[i] = index[i] < 0 ? 0 : x[index[i]], whole rows of f, r or i32.
 struct GatherArgs {
   Tensor x;      // [*, dim] or [*]
   Tensor index;  // i32 [rows]
@@ -33,7 +33,7 @@ struct GatherArgs {
 // out[index[i]] = x[i] for index[i] >= 0; other rows of out are left alone. index has no repeats. (Unpack to
 // a grid.)
 struct ScatterArgs {
-  Tensor x;      // [rows, dim] or [rows], f32 or i32
+  Tensor x;      // [rows, dim] or [rows], like x of gather
   Tensor index;  // i32 [rows]
   Tensor out;
   Ragged rows;  // rows of x

@@ -77,13 +77,13 @@ struct SelectArgs {
 // dropped of score[j] * x[j], ascending j, weights not renormalised (EViT's fused token). Sequences without
 // an appended row (last kept index >= 0) are left alone.
 struct FuseDroppedArgs {
-  Tensor x;           // f32 [from rows, dim]
+  Tensor x;           // r [from rows, dim]
   Tensor score;       // f32 [from rows]
   Tensor alive = {};  // optional u8 [from rows]
   Tensor kept;        // i32 [to rows], from select with append = 1
   Ragged from, to;
   int special = 1;
-  Tensor out;  // f32 [to rows, dim]
+  Tensor out;  // like x [to rows, dim]
 };
 
 }  // namespace hedgerow

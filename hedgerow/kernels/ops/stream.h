@@ -14,7 +14,7 @@ namespace hedgerow {
 // Residual rows, and what ops know of them. Filled and read as ops are queued; nobody else looks at more than
 // x. Rows that move start a new one.
 struct Stream {
-  Tensor x;               // residual dtype [rows, dim]
+  Tensor x;               // r [rows, dim]
   Tensor moments = {};    // optional, of moments_bytes(): f32 [rows, 2 dim / 64]
   bool measured = false;  // moments are those of the rows as they are
 };

@@ -192,7 +192,7 @@ cudaError_t linear(cudaStream_t stream, const Product& a, LinearPlan plan) {
   p.out = a.out.data, p.out_row = a.out.strides[0], p.out_f32 = a.out.dtype == Dtype::f32;
   p.n = a.w->n, p.k = a.w->k;
   if (a.rows.row_capacity == 0) return cudaSuccess;
-  if (bytes_of(a.w->dtype) == 1) {
+  if (is_quantised(a.w->dtype)) {
     if (!takes_eight_bits() || a.norm_gamma || a.index) return cudaErrorNotSupported;
     p.unit = a.x.unit * a.w->unit, p.out_scale = 1 / a.out.unit, p.out_e4m3 = a.out.dtype == Dtype::e4m3;
     if (plan.tile == LinearTile::automatic)
