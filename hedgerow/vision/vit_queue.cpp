@@ -54,36 +54,22 @@ VitQueue::VitQueue(std::shared_ptr<const VitWeights> weights, VitLimits limits, 
   widths_ = on_device(b * 4);
   const size_t plan_bytes = b * 8 + (2 * layers + 3) * b * 4;
   plan_ = on_device(plan_bytes);
-  const DeviceCalls* device = weights_->backend->device;
-  const auto host = [&](size_t bytes) { return device ? device->allocate_host(bytes) : Buffer(bytes); };
-  host_plan_ = host(plan_bytes);
-  host_results_ = host(results);
+  host_plan_ = memory().allocate_host(plan_bytes);
+  host_results_ = memory().allocate_host(results);
   on_.reserve_scratch(weights_->backend->scratch_bytes(max_len_, c.heads, c.head_dim()));
 }
 
 void VitQueue::copy_in(void* to, const void* from, size_t bytes) {
-  if (bytes == 0) return;
-  if (const DeviceCalls* device = on_.backend().device)
-    device->upload(on_, to, from, bytes);
-  else
-    std::memcpy(to, from, bytes);
+  if (bytes > 0) memory().upload(on_, to, from, bytes);
 }
 void VitQueue::copy_out(void* to, const void* from, size_t bytes) {
-  if (bytes == 0) return;
-  if (const DeviceCalls* device = on_.backend().device)
-    device->download(on_, to, from, bytes);
-  else
-    std::memcpy(to, from, bytes);
+  if (bytes > 0) memory().download(on_, to, from, bytes);
 }
 
 void VitQueue::store_at(void* to, const void* from, size_t bytes) {
   if (bytes == 0) return;
-  if (const DeviceCalls* device = on_.backend().device) {
-    device->wait(on_);
-    device->store(to, from, bytes);
-  } else {
-    std::memcpy(to, from, bytes);
-  }
+  memory().wait(on_);
+  memory().store(to, from, bytes);
 }
 
 void VitQueue::check(const VitImage* images, int batch, const VitRun& run) const {
@@ -144,7 +130,7 @@ void VitQueue::upload_pixels(const VitImage* images) {
   const size_t room =
       static_cast<size_t>(limits_.max_tokens) * 3 * patch * patch;  // values a picture may have
   std::vector<const float*> table(static_cast<size_t>(batch_));
-  const bool moves = on_.backend().device != nullptr;
+  const bool moves = !on_.backend().host;
   for (int i = 0; i < batch_; ++i) {
     const VitImage& image = images[i];
     float* const to =
@@ -179,7 +165,7 @@ void VitQueue::upload_plan() {
   plan_sent_ = plan_there_ == bytes && std::memcmp(host_plan_.as(), packed.data(), bytes) == 0;
   if (plan_sent_) return;
   // The copy of an earlier batch's plan may still be reading this memory.
-  if (const DeviceCalls* device = on_.backend().device; device && waiting_) device->wait(on_);
+  if (waiting_) memory().wait(on_);
   std::memcpy(host_plan_.as(), packed.data(), bytes);
   copy_in(plan_.as(), host_plan_.as(), bytes);
   plan_there_ = bytes;
@@ -213,7 +199,7 @@ void VitQueue::fit_bounds() {
     k.most_rows[b] =
         std::min(batch_ * k.longest[b], std::max(k.most_rows[b], up(plan().most_rows[b], row_step)));
   }
-  if (waiting_ && k.graph) on_.backend().device->wait(on_);  // replays of what goes now
+  if (waiting_ && k.graph) memory().wait(on_);  // replays of what goes now
   k.graph.reset();
 }
 
@@ -254,16 +240,15 @@ void VitQueue::submit(const VitImage* images, int batch, const VitRun& run) {
   fit_bounds();
   run_ = &run;
   on_.set_batch_invariant(run.batch_invariant);
-  const DeviceCalls* device = on_.backend().device;
-  if (!device || run.eager) {
+  if (!memory().records || run.eager) {
     queue_forward();
   } else {
     if (!kind_->graph) {
       queue_forward();  // once as it is: what kernels set up at first use must not be part of a recording
-      device->wait(on_);
-      kind_->graph = device->record(on_, [this] { queue_forward(); });
+      memory().wait(on_);
+      kind_->graph = memory().record(on_, [this] { queue_forward(); });
     }
-    device->replay(on_, kind_->graph);
+    memory().replay(on_, kind_->graph);
   }
   run_ = nullptr;
   waiting_ = true;
@@ -281,7 +266,7 @@ void VitQueue::submit(const VitImage* images, int batch, const VitRun& run) {
 
 const VitResult& VitQueue::collect() {
   require(kind_ != nullptr, "vit: collect: wanted a submit before it, found none");
-  if (const DeviceCalls* device = on_.backend().device) device->wait(on_);
+  memory().wait(on_);
   waiting_ = false;
   read_results();
   result_.tokens = nullptr;
@@ -291,7 +276,7 @@ const VitResult& VitQueue::collect() {
 
 size_t VitQueue::nodes(const VitRun& run, int batch) const {
   const auto found = kinds_.find(kind_of(run, batch));
-  return found == kinds_.end() || !found->second.graph ? 0 : on_.backend().device->nodes(found->second.graph);
+  return found == kinds_.end() ? 0 : memory().nodes(found->second.graph);
 }
 
 void VitQueue::read_results() {
@@ -363,7 +348,7 @@ void VitQueue::reserve_for(const VitRun& run, const VitImage* images, int batch)
   if (method == PruneMethod::dynamicvit || method == PruneMethod::paper_dynamicvit) reserve(unit_, r * d * 4);
   if (method == PruneMethod::paper_dynamicvit && (!gate_ || gate_->seed != run.prune.seed)) {
     // What was recorded reads the old gate's weights: it goes with them.
-    if (const DeviceCalls* device = on_.backend().device; device && waiting_) device->wait(on_);
+    if (waiting_) memory().wait(on_);
     kind_ = nullptr;
     kinds_.clear();
     gate_ = std::make_unique<PaperGate>(make_paper_gate(*weights_, run.prune.seed));
@@ -384,7 +369,7 @@ void VitQueue::reserve_for(const VitRun& run, const VitImage* images, int batch)
     if (!host_tokens_) host_tokens_ = Buffer(r * d * 4);
     if (!host_patch_) host_patch_ = Buffer(r * 4);
   }
-  const bool uploads = on_.backend().device &&
+  const bool uploads = !on_.backend().host &&
                        std::any_of(images, images + batch, [](const VitImage& i) { return !i.on_device; });
   if (uploads) reserve(pixels_, r * 3 * static_cast<size_t>(c.patch) * static_cast<size_t>(c.patch) * 4);
 }

@@ -139,6 +139,7 @@ class VitQueue {
   Tensor alive_or_none() const { return masked() ? column(alive_, Dtype::u8) : Tensor{}; }
   const int32_t* counts_at(int block) const { return plan_counts_ + static_cast<int64_t>(block) * batch_; }
   const int32_t* merges_at(int block) const { return plan_merges_ + static_cast<int64_t>(block) * batch_; }
+  const Memory& memory() const { return on_.backend().memory; }
   Buffer on_device(size_t bytes) const { return allocate_on(*weights_->backend, bytes); }
   void copy_in(void* to, const void* from, size_t bytes);
   void copy_out(void* to, const void* from, size_t bytes);

@@ -22,12 +22,7 @@ VitQueue::Rows VitQueue::rows_after(int block) const {
 void VitQueue::start_pruning() {
   laid_out_ = now_.slot;
   // A full grid starts with every row alive; what is filled here is narrowed by every choice.
-  if (masked()) {
-    if (on_.backend().device)
-      on_.backend().device->fill(on_, alive_.as(), 1, static_cast<size_t>(capacity_));
-    else
-      std::fill_n(alive_.as<uint8_t>(), capacity_, uint8_t{1});
-  }
+  if (masked()) memory().fill(on_, alive_.as(), 1, static_cast<size_t>(capacity_));
   refresh_key_bias();
 }
 

@@ -27,7 +27,7 @@ VitState::Impl::Impl(std::shared_ptr<const VitWeights> w, VitLimits l, int threa
   if (limits.max_tokens == 0) limits.max_tokens = c.special() + c.grid() * c.grid();
   require(limits.max_tokens > c.special() && limits.max_tokens <= 65536,
           fmt::format("vit: max_tokens: wanted {} to 65536, found {}", c.special() + 1, limits.max_tokens));
-  if (weights->backend->device) {
+  if (!weights->backend->host) {
     require(
         static_cast<int64_t>(limits.max_batch) * limits.max_tokens <= std::numeric_limits<int32_t>::max() / 4,
         "vit: max_batch x max_tokens is too large");

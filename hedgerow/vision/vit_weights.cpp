@@ -153,7 +153,7 @@ std::shared_ptr<const VitWeights> pack_vit(const VitParameters& p, const Backend
   }
   w->norm = norm_on(backend, p.norm_weight, p.norm_bias);
   // Near ties between classes are decided in the head; where products are quick it is f32.
-  w->head = pack_head(p, Packer(backend, backend.device ? dtype : Dtype::f32));
+  w->head = pack_head(p, Packer(backend, backend.host ? Dtype::f32 : dtype));
   for (const auto& predictor : p.predictors)
     w->predictors.push_back(pack_predictor(predictor, c.dim, pack, backend));
   return w;

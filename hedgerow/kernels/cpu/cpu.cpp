@@ -292,11 +292,14 @@ struct Table {
     return {.name = name,
             .description = description,
             .runs_here = runs_here,
+            .why_not = [] { return std::string(); },
             .traits = traits,
             .pack_linear = pack_linear,
             .scratch_bytes = scratch_bytes,
             .peak_flops = peak_flops,
             .presence = presence,
+            .memory = kHostMemory,
+            .host = true,
             .ops = {
 #define HEDGEROW_ENTRY_here(op, Args) op
 #define HEDGEROW_ENTRY_absent(op, Args) absent<Args>

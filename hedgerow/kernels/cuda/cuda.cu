@@ -107,7 +107,7 @@ void replay(Context& on, const std::shared_ptr<void>& recorded) {
   check(cudaGraphLaunch(static_cast<const Recording*>(recorded.get())->ready, stream_of(on)), "replaying");
 }
 size_t nodes(const std::shared_ptr<void>& recorded) {
-  return static_cast<const Recording*>(recorded.get())->nodes;
+  return recorded ? static_cast<const Recording*>(recorded.get())->nodes : 0;
 }
 
 double peak(Context& on, Dtype dtype) {
@@ -117,8 +117,18 @@ double peak(Context& on, Dtype dtype) {
   return flops;
 }
 
-const DeviceCalls kCalls = {open, device_buffer, host_buffer, copy_to_device, upload, download,
-                            fill, wait,          record,      replay,         nodes};
+const Memory kDeviceMemory{.open = open,
+                           .allocate = device_buffer,
+                           .allocate_host = host_buffer,
+                           .store = copy_to_device,
+                           .upload = upload,
+                           .download = download,
+                           .fill = fill,
+                           .wait = wait,
+                           .records = true,
+                           .record = record,
+                           .replay = replay,
+                           .nodes = nodes};
 
 }  // namespace
 
@@ -127,11 +137,14 @@ const Backend& backend() {
       .name = "cuda",
       .description = "an NVIDIA GPU of compute capability 8.0 or more and its driver",
       .runs_here = runs_here,
+      .why_not = why_not,
       .traits = traits,
       .pack_linear = pack_linear,
       .scratch_bytes = scratch_bytes,
       .peak_flops = peak,
       .presence = kNoPresence,
+      .memory = kDeviceMemory,
+      .host = false,
       .fuses_norm = fuses_norm,
       .ops =
           {
@@ -142,8 +155,6 @@ const Backend& backend() {
 #include "hedgerow/kernels/ops.def"
 #undef HEDGEROW_OP
           },
-      .device = &kCalls,
-      .why_not = why_not,
       .gives_moments = gives_moments,
       .fuses_mlp = fuses_mlp,
   };
