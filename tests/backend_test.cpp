@@ -68,6 +68,25 @@ TEST(Backends, have_an_entry_for_every_op_and_name_what_they_lack) {
   }
 }
 
+TEST_F(Entry, host_memory_is_there_at_once_and_records_nothing) {
+  Context on = context();
+  const Memory& memory = on.backend().memory;
+  ASSERT_TRUE(on.backend().host);
+  const std::vector<float> from = {1, 2, 3};
+  const Buffer to = copy_on(on.backend(), from.data(), 12);
+  std::vector<float> back(3);
+  memory.download(on, back.data(), to.as(), 12);
+  EXPECT_EQ(back, from);
+  memory.upload(on, to.as<float>() + 1, back.data(), 4);
+  memory.fill(on, to.as<float>() + 2, 0, 4);
+  EXPECT_EQ(std::vector<float>(to.as<float>(), to.as<float>() + 3), (std::vector<float>{1, 1, 0}));
+  memory.wait(on);
+  EXPECT_FALSE(memory.records);
+  EXPECT_EQ(refusal([&] { memory.record(on, [] {}); }),
+            std::string("record: wanted a backend that records, found ") + on.backend().name);
+  EXPECT_EQ(memory.nodes(nullptr), 0u);
+}
+
 TEST_F(Entry, refuses_an_absent_op_by_name) {
   Backend without = backend();
   without.ops.gather = absent<GatherArgs>;
@@ -80,8 +99,9 @@ TEST_F(Entry, refuses_an_absent_op_by_name) {
   EXPECT_EQ(refusal([&] { gather(on, {}); }),
             "gather: backend: wanted one that has this op, found " + std::string(without.name));
   without.ops.gather(on, {});  // past the check: an Error all the same, at the next wait
-  EXPECT_NE(refusal([&] { on.throw_failure(); }).find("an op: this backend lacks it"), std::string::npos);
-  on.throw_failure();
+  EXPECT_NE(refusal([&] { on.backend().memory.wait(on); }).find("an op: this backend lacks it"),
+            std::string::npos);
+  on.backend().memory.wait(on);
 }
 
 TEST(Backends, AnUnknownNameIsAnErrorThatListsTheNames) {

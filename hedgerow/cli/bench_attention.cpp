@@ -53,7 +53,7 @@ class Case {
       if (dtype == Dtype::bf16) qkv.as<uint16_t>()[i] = f32_to_bf16(v);
       if (dtype == Dtype::f16) qkv.as<uint16_t>()[i] = f32_to_f16(v);
     }
-    qkv_ = backend.device ? copy_on(backend, qkv.as(), values * width) : std::move(qkv);
+    qkv_ = backend.host ? std::move(qkv) : copy_on(backend, qkv.as(), values * width);
     offsets_ = copy_on(backend, offsets.data(), offsets.size() * sizeof(int32_t));
     out_ = allocate_on(backend, values / 3 * width);
     const Ragged ragged{offsets_.as<int32_t>(), batch, rows, longest};
@@ -126,7 +126,7 @@ Timing time_here(const Flags& flags, Context& on, const Case& c) {
 // Recorded calls behind each other, so that neither launching nor waiting shows in a call's time.
 Timing time_on_device(const Flags& flags, Context& on, const Case& c) {
   constexpr int kRecorded = 100, kSingle = 20;
-  const DeviceCalls& device = *on.backend().device;
+  const Memory& device = on.backend().memory;
   attention(on, c.args());  // what a first call sets up must not be recorded
   device.wait(on);
   const auto calls = device.record(on, [&] {
@@ -150,7 +150,7 @@ Timing time_on_device(const Flags& flags, Context& on, const Case& c) {
 }
 
 void sweep(const Flags& flags, const Backend& backend, nlohmann::json& json) {
-  const bool device = backend.device != nullptr;
+  const bool device = !backend.host;
   std::vector<std::string> head = {"dtype", "batch", "mean length", "longest", "us", "GFLOP/s", "% of peak"};
   if (device) head[4] = "device us", head.insert(head.begin() + 4, "host us");
   Table table(head);
@@ -292,7 +292,7 @@ Command add_bench_attention(CLI::App& app) {
   app.add_option("--json", f->json, "file for all figures");
   return [f](Outcome& outcome) {
     const Backend& backend = find_backend(kernels_of(f->device));
-    if (f->dtypes.empty()) f->dtypes = backend.device ? "f16,bf16,f32" : "f32,bf16";
+    if (f->dtypes.empty()) f->dtypes = backend.host ? "f32,bf16" : "f16,bf16,f32";
     for (const std::string& name : split_list(f->dtypes, "--dtypes"))
       require(backend.traits().rows.has(parse_dtype(name)),
               fmt::format("--dtypes: wanted {} with kernels {}, found {}", text_of(backend.traits().rows),
@@ -301,7 +301,7 @@ Command add_bench_attention(CLI::App& app) {
     fmt::print("{}\n\n", machine_text(backend, f->threads));
     sweep(*f, backend, json);
     outcome.did_something = true;
-    if (!backend.device) {
+    if (backend.host) {
       call_cost(*f, backend, json);
       layer_cost(*f, backend, json);
     }

@@ -56,10 +56,10 @@ class Group {
     for (size_t i = 0; i < pixels_.size(); ++i) pixels_[i] = static_cast<float>(rng.uniform(i) * 4 - 2);
     // On a device the pictures are there already: what moves them is another matter (classify overlaps it).
     const Backend& backend = *model_->backend;
-    if (backend.device) resident_ = copy_on(backend, pixels_.data(), pixels_.size() * sizeof(float));
-    const float* first = backend.device ? resident_.as<float>() : pixels_.data();
+    if (!backend.host) resident_ = copy_on(backend, pixels_.data(), pixels_.size() * sizeof(float));
+    const float* first = backend.host ? pixels_.data() : resident_.as<float>();
     for (int i = 0; i < batch; ++i)
-      images_.push_back({first + values * static_cast<size_t>(i), side, side, 0, backend.device != nullptr});
+      images_.push_back({first + values * static_cast<size_t>(i), side, side, 0, !backend.host});
     state_ = std::make_unique<VitState>(model_->weights,
                                         VitLimits{batch, patches_ + model_->config.special()}, flags.threads);
     add_variants();
@@ -72,7 +72,7 @@ class Group {
       const VitResult& r = forward(*state_, images_.data(), batch_, v.run);
       for (const double m : r.macs) v.macs += m;
       v.kept = r.kept;
-      if (!model_->backend->device) continue;
+      if (model_->backend->host) continue;
       v.nodes = state_->recorded_launches(v.run, batch_);
       constexpr double kLong = 5e-3;  // of queued work hides what starting and waiting costs
       const double once = timed(v, 1);
@@ -88,7 +88,7 @@ class Group {
         Variant& v = variants_[(k + static_cast<size_t>(round)) % variants_.size()];
         v.elapsed_s.push_back(timed(v, v.in_a_row));
         v.share.push_back(peak > 0 ? 2 * v.macs / v.elapsed_s.back() / peak : 0);
-        if (!model_->backend->device) continue;
+        if (model_->backend->host) continue;
         const double start = now_s();
         submit(*state_, images_.data(), batch_, v.run);
         v.submit_s.push_back(now_s() - start);
@@ -139,7 +139,7 @@ class Group {
                             {"whole_last_block", flags_.whole_last},
                             {"batch_invariant", flags_.batch_invariant},
                             {"peak_memory_bytes", memory_bytes_}};
-      if (model_->backend->device) {
+      if (!model_->backend->host) {
         row["latency_ms"] = median(v.latency_s) * 1e3;
         row["host_us"] = median(v.submit_s) * 1e6;
         row["host_behind_us"] = median(v.submit_behind_s) * 1e6;

@@ -98,7 +98,7 @@ class Run {
     watch_interrupt();
     const size_t total = requests_.size();
     // A device computes one batch while the CPU prepares the next; a CPU has its hands full with one of them.
-    const bool overlaps = classifier_->model().backend->device != nullptr;
+    const bool overlaps = !classifier_->model().backend->host;
     std::future<PreparedBatch> next;  // ends before what it reads: an error below waits for it
     const double begin = now_s();
     {

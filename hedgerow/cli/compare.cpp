@@ -131,7 +131,7 @@ std::vector<PlaceSummary> summarise(const std::vector<SequenceRecord>& a,
 // Two passes have the same numerics when nothing but batches, layouts and threads differs.
 bool same_numerics(const ClassifierModel& a, const ClassifierModel& b, const Way& way_a, const Way& way_b) {
   if (a.backend != b.backend || a.dtype != b.dtype) return false;
-  return !a.backend->device || (way_a.batch_invariant && way_b.batch_invariant) ||
+  return a.backend->host || (way_a.batch_invariant && way_b.batch_invariant) ||
          (way_a.batch == way_b.batch && way_a.layout == way_b.layout &&
           way_a.batch_invariant == way_b.batch_invariant);
 }

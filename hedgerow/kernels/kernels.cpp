@@ -3,7 +3,6 @@
 #include "hedgerow/kernels/kernels.h"
 
 #include <cstdlib>
-#include <cstring>
 
 #include "hedgerow/core/error.h"
 #include "hedgerow/kernels/cpu/cpu.h"
@@ -15,7 +14,7 @@ namespace hedgerow {
 
 Context::Context(const Backend& backend, int threads)
     : backend_(&backend), pool_(std::make_unique<Pool>(threads)), scratch_(static_cast<size_t>(threads)) {
-  if (backend.device) stream_ = backend.device->open();
+  stream_ = backend.memory.open();
 }
 
 void Context::throw_failure() {
@@ -104,15 +103,16 @@ const Backend& find_backend(const std::string& name) {
   if (wanted.empty()) {
     const Backend* best = nullptr;
     for (const Backend* b : all_backends())
-      if (!b->device && b->runs_here()) best = b;
+      if (b->host && b->runs_here()) best = b;
     require(best != nullptr, "kernels: none of " + names_of(false) + " runs on this machine");
     return *best;
   }
   for (const Backend* b : all_backends()) {
     if (wanted != b->name) continue;
     if (b->runs_here()) return *b;
+    const std::string why = b->why_not();
     throw Error("kernels: '" + wanted + "'" + origin + " needs " + b->description +
-                ", which this machine does not have" + (b->why_not ? " (" + b->why_not() + ")" : "") +
+                ", which this machine does not have" + (why.empty() ? "" : " (" + why + ")") +
                 "; here run: " + names_of(true));
   }
 #ifndef HEDGEROW_CUDA
@@ -120,20 +120,6 @@ const Backend& find_backend(const std::string& name) {
           "kernels: 'cuda'" + origin + " is not part of this build; configure with -DHEDGEROW_CUDA=ON");
 #endif
   throw Error("kernels: unknown name '" + wanted + "'" + origin + "; wanted one of: " + names_of(false));
-}
-
-Buffer allocate_on(const Backend& on, size_t bytes) {
-  return on.device ? on.device->allocate(bytes) : Buffer(bytes);
-}
-
-Buffer copy_on(const Backend& on, const void* from, size_t bytes) {
-  Buffer to = allocate_on(on, bytes);
-  if (bytes == 0) return to;
-  if (on.device)
-    on.device->store(to.as(), from, bytes);
-  else
-    std::memcpy(to.as(), from, bytes);
-  return to;
 }
 
 }  // namespace hedgerow

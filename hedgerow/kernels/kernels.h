@@ -21,7 +21,6 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -29,6 +28,7 @@
 #include "hedgerow/core/parallel.h"
 #include "hedgerow/core/ragged.h"
 #include "hedgerow/core/tensor.h"
+#include "hedgerow/kernels/memory.h"
 #include "hedgerow/kernels/ops/attention.h"
 #include "hedgerow/kernels/ops/feed_forward.h"
 #include "hedgerow/kernels/ops/linear.h"
@@ -93,27 +93,6 @@ inline PackedLinear pack_linear(const Context& on, const float* w, const float* 
 // ------------------------------------------------------------------------------------------------------------
 // table
 
-// What a table needs beside its ops when it does not compute in host memory. Ops are queued and return at
-// once; what goes wrong on the way is thrown by the next download, wait or record.
-struct DeviceCalls {
-  std::shared_ptr<void> (*open)();        // a queue, for one Context
-  Buffer (*allocate)(size_t bytes);       // zeroed device memory
-  Buffer (*allocate_host)(size_t bytes);  // host memory that copies to and from the device need not wait for
-  void (*store)(void* to, const void* from,
-                size_t bytes);  // to the device, at once: for weights, not for batches
-  void (*upload)(Context&, void* to, const void* from,
-                 size_t bytes);  // queued; `from` may be reused after wait()
-  void (*download)(Context&, void* to, const void* from,
-                   size_t bytes);                                 // queued; the bytes are there after wait()
-  void (*fill)(Context&, void* to, uint8_t value, size_t bytes);  // queued
-  void (*wait)(Context&);
-  // Records what `body` queues, to be replayed in one call: pointers and capacities stay, what they point to
-  // may change.
-  std::shared_ptr<void> (*record)(Context&, const std::function<void()>& body);
-  void (*replay)(Context&, const std::shared_ptr<void>& recorded);
-  size_t (*nodes)(const std::shared_ptr<void>& recorded);  // launches in one replay
-};
-
 // A table's entry for every op, none of them null.
 struct Ops {
 #define HEDGEROW_OP(name, Args, cpu, cuda) void (*name)(Context&, const Args&) noexcept;
@@ -147,6 +126,7 @@ struct Backend {
   const char* name;  // "scalar", "avx2", "avx512", "avx512bf16", "cuda"
   const char* description;
   bool (*runs_here)();        // does this machine have what it needs?
+  std::string (*why_not)();   // what the machine lacks, where the description does not say it; or ""
   const Traits& (*traits)();  // what is legal here
 
   PackedLinear (*pack_linear)(const float* w, const float* bias, int n, int k, Dtype dtype);
@@ -156,6 +136,8 @@ struct Backend {
   // what speeds are a share of. Takes a few milliseconds and waits.
   double (*peak_flops)(Context&, Dtype);
   const Presence& presence;  // of the threads that work for it
+  const Memory& memory;
+  bool host;  // tensors, offsets and index arrays are in host memory, and an op has run when its call returns
 
   // Does this backend gain by folding a norm into weights of this dtype, behind residual rows of that?
   bool (*folds_norm)(Dtype weights, Dtype stream);
@@ -163,8 +145,6 @@ struct Backend {
   bool (*reads_moments)(const PackedNormLinear& reader, int rows);
   Ops ops;
 
-  const DeviceCalls* device = nullptr;  // null: tensors, offsets and index arrays are in host memory
-  std::string (*why_not)() = nullptr;   // what the machine lacks, where runs_here() alone does not say it
 };
 
 template <class F>
@@ -177,10 +157,6 @@ void Context::run(int tasks, F&& f) {
 // level.
 const std::vector<const Backend*>& all_backends();
 const Backend& find_backend(const std::string& name = "");
-
-// Memory that `on` computes in: zeroed, or holding a copy of `bytes` of host memory.
-Buffer allocate_on(const Backend& on, size_t bytes);
-Buffer copy_on(const Backend& on, const void* from, size_t bytes);
 
 // The checked entry points: linear(on, args) and so on.
 #define HEDGEROW_OP(name, Args, cpu, cuda) void name(Context& on, const Args& args);

@@ -184,13 +184,12 @@ Classifier::Classifier(Classifier&&) noexcept = default;
 
 // Room for a batch; null where the model computes in host memory.
 std::shared_ptr<Buffer> Classifier::free_block() {
-  const DeviceCalls* device = model_->backend->device;
-  if (!device) return nullptr;
+  if (model_->backend->host) return nullptr;
   for (const auto& block : blocks_)
     if (block.use_count() == 1) return block;
   const size_t side = static_cast<size_t>(options_.max_size);
   blocks_.push_back(std::make_shared<Buffer>(
-      device->allocate_host(static_cast<size_t>(options_.batch) * side * side * 12)));
+      model_->backend->memory.allocate_host(static_cast<size_t>(options_.batch) * side * side * 12)));
   return blocks_.back();
 }
 
@@ -293,7 +292,7 @@ std::vector<Classification> Classifier::classify(const std::vector<PictureReques
   for (size_t begin = 0, end = 0; begin < requests.size(); begin = end) {
     end = begin + static_cast<size_t>(options_.batch);
     const auto prepared = next.valid() ? next.get() : prepare_from(begin);
-    if (model_->backend->device && end < requests.size())
+    if (!model_->backend->host && end < requests.size())
       next = std::async(std::launch::async, [&prepare_from, end] { return prepare_from(end); });
     for (Classification& c : run(prepared, trace)) out.push_back(std::move(c));
   }

@@ -88,7 +88,7 @@ inline void need_pointer(const char* op, const char* field, const void* p) {
 
 inline void need_ragged(const char* op, const Context& on, const char* field, const Ragged& r) {
   bool ok = r.offsets && r.batch >= 0 && r.max_len >= 0 && r.row_capacity >= 0;
-  if (ok && !on.backend().device) {
+  if (ok && on.backend().host) {
     unsigned bad = r.offsets[0] != 0;
     for (int i = 0; i < r.batch; ++i)  // as unsigned: a falling offset is a huge length
       bad |= static_cast<unsigned>(r.offsets[i + 1]) - static_cast<unsigned>(r.offsets[i]) >

@@ -19,7 +19,7 @@ void patchify(Context& on, const PatchifyArgs& a) {
     need_pointer(kOp, "heights", a.heights);
     need_pointer(kOp, "widths", a.widths);
   }
-  for (int i = 0; i < a.rows.batch && !on.backend().device; ++i) {
+  for (int i = 0; i < a.rows.batch && on.backend().host; ++i) {
     const int h = a.heights[i], w = a.widths[i];
     need_pointer(kOp, "images", a.images[i]);
     if (h < 1 || w < 1 || h % a.patch || w % a.patch) [[unlikely]]

@@ -116,7 +116,7 @@ void replay(Context& on, const std::shared_ptr<void>& recorded) {
   check(cudaGraphLaunch(static_cast<const Recording*>(recorded.get())->ready, stream_of(on)), "replaying");
 }
 size_t nodes(const std::shared_ptr<void>& recorded) {
-  return static_cast<const Recording*>(recorded.get())->nodes;
+  return recorded ? static_cast<const Recording*>(recorded.get())->nodes : 0;
 }
 
 double peak(Context& on, Dtype dtype) {
@@ -126,8 +126,18 @@ double peak(Context& on, Dtype dtype) {
   return flops;
 }
 
-const DeviceCalls kCalls = {open, device_buffer, host_buffer, copy_to_device, upload, download,
-                            fill, wait,          record,      replay,         nodes};
+const Memory kDeviceMemory{.open = open,
+                           .allocate = device_buffer,
+                           .allocate_host = host_buffer,
+                           .store = copy_to_device,
+                           .upload = upload,
+                           .download = download,
+                           .fill = fill,
+                           .wait = wait,
+                           .records = true,
+                           .record = record,
+                           .replay = replay,
+                           .nodes = nodes};
 
 }  // namespace
 
@@ -136,11 +146,14 @@ const Backend& backend() {
       .name = "cuda",
       .description = "an NVIDIA GPU of compute capability 8.0 or more and its driver",
       .runs_here = runs_here,
+      .why_not = why_not,
       .traits = traits,
       .pack_linear = pack_linear,
       .scratch_bytes = scratch_bytes,
       .peak_flops = peak,
       .presence = kNoPresence,
+      .memory = kDeviceMemory,
+      .host = false,
       .folds_norm = folds_norm,
       .reads_moments = reads_moments,
       .ops =
@@ -152,8 +165,6 @@ const Backend& backend() {
 #include "hedgerow/kernels/ops.def"
 #undef HEDGEROW_OP
           },
-      .device = &kCalls,
-      .why_not = why_not,
   };
   return table;
 }
