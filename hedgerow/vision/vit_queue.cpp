@@ -175,10 +175,10 @@ void VitQueue::upload_plan() {
 // Runs of one kind queue the same ops: what differs between them lies in the arrays that upload_plan fills.
 std::string VitQueue::kind_of(const VitRun& run, int batch) const {
   const Prune& p = run.prune;
-  return fmt::format("{} {} {} {} {} {} {} {} {} {} {}", batch, static_cast<int>(p.method),
+  return fmt::format("{} {} {} {} {} {} {} {} {} {}", batch, static_cast<int>(p.method),
                      static_cast<int>(p.rule), p.after, static_cast<int>(run.layout),
-                     static_cast<int>(run.output), run.whole_last_block, run.batch_invariant, plan().cuts,
-                     p.imposed.empty(), p.method == PruneMethod::paper_dynamicvit ? p.seed : 0);
+                     static_cast<int>(run.output), run.whole_last_block, plan().cuts, p.imposed.empty(),
+                     p.method == PruneMethod::paper_dynamicvit ? p.seed : 0);
 }
 
 // Bounds are rounded up, so that a little more does not mean recording anew.
@@ -239,7 +239,6 @@ void VitQueue::submit(const VitImage* images, int batch, const VitRun& run) {
   kind_ = &kinds_[kind_of(run, batch)];
   fit_bounds();
   run_ = &run;
-  on_.set_batch_invariant(run.batch_invariant);
   if (!memory().records || run.eager) {
     queue_forward();
   } else {

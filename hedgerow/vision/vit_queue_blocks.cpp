@@ -55,7 +55,7 @@ void VitQueue::norm_linear(const NormWeights& n, const Tensor& x, const PackedLi
   const bool folded = n.folded && !index;
   NormFusion how = NormFusion::none;
   const bool measured = folded && now_.measured && x.data == this->x().data;
-  if (fuses && !on_.batch_invariant() && bytes_of(w.dtype) == 2)
+  if (fuses && on_.sums() == Sums::fast && bytes_of(w.dtype) == 2)
     how = fuses(rows.expected_rows(), w.n, w.k, folded, measured);
   if (how != NormFusion::none) {
     LinearArgs fused{.x = x,
@@ -81,8 +81,8 @@ void VitQueue::norm_linear(const NormWeights& n, const Tensor& x, const PackedLi
 
 void VitQueue::linear_to_stream(const PackedLinear& w, const Tensor& from, const Tensor& residual) {
   const auto gives = on_.backend().gives_moments;
-  now_.measured =
-      moments_ && bytes_of(w.dtype) == 2 && !on_.batch_invariant() && gives(rows().expected_rows(), w.n, w.k);
+  now_.measured = moments_ && bytes_of(w.dtype) == 2 && on_.sums() == Sums::fast &&
+                  gives(rows().expected_rows(), w.n, w.k);
   linear(on_, {.x = from,
                .w = &w,
                .residual = residual,
@@ -248,7 +248,7 @@ void VitQueue::feed_forward(int block, const Tensor& x, const Ragged& rows, int 
   const bool few = slot < 0;
   count(slot, 2.0 * c.dim * c.hidden_dim);
   const auto fuses = on_.backend().fuses_mlp;
-  if (fuses && !on_.batch_invariant() && bytes_of(w.fc1.dtype) == 2 && bytes_of(w.fc2.dtype) == 2 &&
+  if (fuses && on_.sums() == Sums::fast && bytes_of(w.fc1.dtype) == 2 && bytes_of(w.fc2.dtype) == 2 &&
       fuses(rows.expected_rows(), c.dim, c.hidden_dim)) {
     mlp(on_, {.x = x,
               .norm_gamma = vector_of(w.norm2.gamma),

@@ -19,8 +19,11 @@ constexpr int kFusedRows = 3;
 
 }  // namespace
 
-VitState::Impl::Impl(std::shared_ptr<const VitWeights> w, VitLimits l, int threads)
-    : weights(std::move(w)), limits(l), on(*weights->backend, threads) {
+VitState::Impl::Impl(std::shared_ptr<const VitWeights> w, VitLimits l, const VitOptions& options)
+    : weights(std::move(w)),
+      limits(l),
+      on(*weights->backend, options.pool ? options.pool : std::make_shared<Pool>(options.threads),
+         options.sums) {
   const VitConfig& c = weights->config;
   require(limits.max_batch >= 1 && limits.max_batch <= 65536,
           fmt::format("vit: max_batch: wanted 1 to 65536, found {}", limits.max_batch));
@@ -139,9 +142,9 @@ void VitState::Impl::refresh_key_bias() {
   }
 }
 
-VitState::VitState(std::shared_ptr<const VitWeights> weights, VitLimits limits, int threads) {
+VitState::VitState(std::shared_ptr<const VitWeights> weights, VitLimits limits, const VitOptions& options) {
   require(weights != nullptr, "vit: a state needs weights");
-  impl_ = std::make_unique<Impl>(std::move(weights), limits, threads);
+  impl_ = std::make_unique<Impl>(std::move(weights), limits, options);
 }
 VitState::~VitState() = default;
 VitState::VitState(VitState&&) noexcept = default;

@@ -26,7 +26,7 @@ void check_batch(const VitConfig& config, const VitLimits& limits, const VitImag
 uint64_t hash_pixels(const VitImage& image);
 
 struct VitState::Impl {
-  Impl(std::shared_ptr<const VitWeights> weights, VitLimits limits, int threads);
+  Impl(std::shared_ptr<const VitWeights> weights, VitLimits limits, const VitOptions& options);
 
   std::shared_ptr<const VitWeights> weights;
   VitLimits limits;

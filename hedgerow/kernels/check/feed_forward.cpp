@@ -8,7 +8,7 @@ using namespace check;
 
 void mlp(Context& on, const MlpArgs& a) {
   constexpr const char* kOp = "mlp";
-  need_op(on, Op::mlp);
+  const Turn turn(on, Op::mlp);
   for (const PackedLinear* w : {a.w1, a.w2}) {
     need_pointer(kOp, "w1 and w2", w);
     if (w->owner != &on.backend()) [[unlikely]]
@@ -26,8 +26,8 @@ void mlp(Context& on, const MlpArgs& a) {
   if (!fuses || !fuses(a.rows.expected_rows(), dim, hidden)) [[unlikely]]
     fail(kOp, "w1", std::string("a shape that ") + on.backend().name + " fuses",
          std::to_string(dim) + " and " + std::to_string(hidden) + " hidden columns");
-  if (on.batch_invariant()) [[unlikely]]
-    fail(kOp, "context", "one that may cut up rows by their number", "a batch-invariant one");
+  if (on.sums() == Sums::fixed) [[unlikely]]
+    fail(kOp, "context", "one that may cut up rows by their number", "one whose sums are fixed");
   if (a.act == Activation::none) [[unlikely]]
     fail(kOp, "act", "gelu_erf or gelu_tanh", "none");
   need(kOp, "norm_gamma", a.norm_gamma, kF32, dim);

@@ -22,10 +22,10 @@ struct Queue {
   operator cudaStream_t() const { return stream_of(on); }
 };
 cudaError_t linear(const Queue& q, const LinearArgs& a) {
-  return cuda::linear(q, a, q.on.batch_invariant() ? kInvariantLinear : LinearPlan{});
+  return cuda::linear(q, a, q.on.sums() == Sums::fixed ? kInvariantLinear : LinearPlan{});
 }
 cudaError_t attention(const Queue& q, const AttentionArgs& a) {
-  return cuda::attention(q, a, q.on.batch_invariant() ? kInvariantAttention : AttentionKernel::automatic);
+  return cuda::attention(q, a, q.on.sums() == Sums::fixed ? kInvariantAttention : AttentionKernel::automatic);
 }
 
 void note(Context& on, const char* op, cudaError_t e) noexcept {
