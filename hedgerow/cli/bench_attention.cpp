@@ -154,7 +154,7 @@ void sweep(const Flags& flags, const Backend& backend, nlohmann::json& json) {
   std::vector<std::string> head = {"dtype", "batch", "mean length", "longest", "us", "GFLOP/s", "% of peak"};
   if (device) head[4] = "device us", head.insert(head.begin() + 4, "host us");
   Table table(head);
-  Context on(backend, flags.threads);
+  Context on(backend, flags.threads, Sums::fast);
   for (const std::string& name : split_list(flags.dtypes, "--dtypes")) {
     const Dtype dtype = parse_dtype(name);
     for (const int batch : int_list(flags.batches, "--batches", 1, 4096))
@@ -227,7 +227,7 @@ void layer_cost(const Flags& flags, const Backend& backend, nlohmann::json& json
     VitState deep_state(deep, {1, kFewRows}, flags.threads),
         shallow_state(shallow, {1, kFewRows}, flags.threads);
 
-    Context on(backend, flags.threads);
+    Context on(backend, flags.threads, Sums::fast);
     on.reserve_scratch(backend.scratch_bytes(kFewRows, c.heads, c.head_dim()));
     const Case attend(backend, 1, c.heads, kFewRows, 0, dtype);
     const Ragged rows = attend.args().q_rows;

@@ -60,8 +60,9 @@ class Group {
     const float* first = backend.host ? pixels_.data() : resident_.as<float>();
     for (int i = 0; i < batch; ++i)
       images_.push_back({first + values * static_cast<size_t>(i), side, side, 0, !backend.host});
-    state_ = std::make_unique<VitState>(model_->weights,
-                                        VitLimits{batch, patches_ + model_->config.special()}, flags.threads);
+    state_ = std::make_unique<VitState>(
+        model_->weights, VitLimits{batch, patches_ + model_->config.special()},
+        VitOptions{.threads = flags.threads, .sums = flags.batch_invariant ? Sums::fixed : Sums::fast});
     add_variants();
   }
 
@@ -172,7 +173,6 @@ class Group {
     dense.method = "none";
     dense.layout = "ragged";
     dense.run.whole_last_block = flags_.whole_last;
-    dense.run.batch_invariant = flags_.batch_invariant;
     variants_.push_back(std::move(dense));
     for (const std::string& name : split_list(flags_.methods, "--methods")) {
       const PruneMethod method = prune_method(name);
@@ -196,7 +196,6 @@ class Group {
     v.keep = keep;
     v.run.layout = layout;
     v.run.whole_last_block = flags_.whole_last;
-    v.run.batch_invariant = flags_.batch_invariant;
     v.run.prune.method = method;
     v.run.prune.after = flags_.after;
     v.run.prune.seed = flags_.seed;

@@ -82,7 +82,7 @@ class Run {
     ClassifierOptions options;
     options.prune = prune;
     options.layout = flags.prune.layout_value();
-    options.batch_invariant = flags.batch_invariant;
+    options.sums = flags.batch_invariant ? Sums::fixed : Sums::fast;
     options.batch = flags.batch;
     options.threads = flags.threads;
     options.top = flags.top;

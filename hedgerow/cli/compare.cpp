@@ -73,14 +73,14 @@ std::vector<SequenceRecord> record(const Flags& flags, const Way& way, const Cla
                                    const std::vector<PreparedPicture>& pictures, const Prune& prune) {
   const int tokens = model.config.special() +
                      (model.image_size / model.config.patch) * (model.image_size / model.config.patch);
-  VitState state(model.weights, {.max_batch = way.batch, .max_tokens = tokens}, way.threads);
+  VitState state(model.weights, {.max_batch = way.batch, .max_tokens = tokens},
+                 VitOptions{.threads = way.threads, .sums = way.batch_invariant ? Sums::fixed : Sums::fast});
   PassRecorder recorder(static_cast<int>(pictures.size()));
   const Observer observer = recorder.observer();
   VitRun run{.prune = prune,
              .layout = parse_layout(way.layout),
-             .whole_last_block = flags.whole_last_block,
-             .batch_invariant = way.batch_invariant};
-  run.observer = &observer;
+             .observer = &observer,
+             .whole_last_block = flags.whole_last_block};
   for (size_t begin = 0; begin < pictures.size(); begin += static_cast<size_t>(way.batch)) {
     std::vector<VitImage> images;
     for (size_t i = begin; i < std::min(pictures.size(), begin + static_cast<size_t>(way.batch)); ++i)

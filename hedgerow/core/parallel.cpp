@@ -37,6 +37,12 @@ Pool::~Pool() {
   for (auto& t : workers_) t.join();
 }
 
+void Pool::Turn::refuse() {
+  throw Error(
+      "pool: wanted one caller at a time, found another at work: concurrent callers bring pools of their "
+      "own");
+}
+
 void Pool::fork(Job job) {
   const int n = threads();
   job_ = job;

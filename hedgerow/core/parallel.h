@@ -32,6 +32,23 @@ class Pool {
 
   int threads() const { return static_cast<int>(lanes_.size()); }
 
+  // The pool is this caller's while it lives; throws Error where another has it. For those who share a pool:
+  // a few nanoseconds.
+  class Turn {
+   public:
+    explicit Turn(Pool& pool) : pool_(pool) {
+      if (pool.taken_.exchange(true, std::memory_order_acquire)) [[unlikely]]
+        refuse();
+    }
+    ~Turn() { pool_.taken_.store(false, std::memory_order_release); }
+    Turn(const Turn&) = delete;
+    Turn& operator=(const Turn&) = delete;
+
+   private:
+    [[noreturn]] static void refuse();
+    Pool& pool_;
+  };
+
   // Calls f(task, worker) once for each task in [0, tasks) and returns when all are done; worker < threads().
   // A worker starts on its own contiguous share (the rows it had last time are still in its cache), then
   // helps the others. One caller at a time; f must not throw and must not call run(). Every thread has
@@ -86,6 +103,7 @@ class Pool {
   alignas(64) std::atomic<int> unfinished_{0};
   alignas(64) std::atomic<int> parked_{0};
   std::atomic<bool> stop_{false};
+  std::atomic<bool> taken_{false};
 };
 
 }  // namespace hedgerow

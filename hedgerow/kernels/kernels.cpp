@@ -12,8 +12,10 @@
 
 namespace hedgerow {
 
-Context::Context(const Backend& backend, int threads)
-    : backend_(&backend), pool_(std::make_unique<Pool>(threads)), scratch_(static_cast<size_t>(threads)) {
+Context::Context(const Backend& backend, std::shared_ptr<Pool> pool, Sums sums)
+    : backend_(&backend), pool_(std::move(pool)), sums_(backend.host ? Sums::fixed : sums) {
+  require(pool_ != nullptr, "context: wanted a pool, found none");
+  scratch_.resize(static_cast<size_t>(pool_->threads()));
   stream_ = backend.memory.open();
 }
 
@@ -37,17 +39,6 @@ const char* name_of(Op op) {
 #undef HEDGEROW_OP
   };
   return kNames[static_cast<int>(op)];
-}
-
-bool has(const Backend& on, Op op) {
-  switch (op) {
-#define HEDGEROW_OP(name, Args, cpu, cuda) \
-  case Op::name:                           \
-    return on.ops.name != absent<Args>;
-#include "hedgerow/kernels/ops.def"
-#undef HEDGEROW_OP
-  }
-  return false;
 }
 
 void need(const Backend& on, Op op, const char* who) {

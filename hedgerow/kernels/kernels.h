@@ -15,7 +15,7 @@
 //  - The definition of every op, scalar and in double, is in kernels/reference/; tests compare all
 //  backends with it.
 //
-// Promise (CPU, and a GPU whose Context is batch-invariant): a row's result is a function of that row's
+// Promise (Sums::fixed): a row's result is a function of that row's
 // inputs and its sequence alone - never of the other rows in the batch, of the row's place, of the thread
 // count. The order of every sum is fixed; see docs/numerics.md.
 #pragma once
@@ -40,11 +40,21 @@
 
 namespace hedgerow {
 
-// What a call runs on: a table, its threads (or stream), and scratch memory sized once.
+// In which order sums are added up. fixed: a row's bits are a function of its inputs and its sequence alone,
+// never of the other rows of its batch; the CPU always adds so. fast: a device may choose kernels by the
+// batch's rows, and kernels differ in the order of their sums; the same batch gives the same bits.
+enum class Sums : uint8_t { fixed, fast };
+
+// What a call runs on: a table, its threads (or stream), and scratch memory sized once. Contexts that share a
+// pool run in turn on one thread: a second caller at the same time is an Error. Concurrent ones bring pools
+// of their own.
 class Context {
  public:
-  // `backend` as returned by find_backend(); threads >= 1.
-  Context(const Backend& backend, int threads);
+  // `backend` as returned by find_backend().
+  Context(const Backend& backend, std::shared_ptr<Pool> pool, Sums sums = Sums::fixed);
+  // With a pool of its own; threads >= 1.
+  Context(const Backend& backend, int threads, Sums sums = Sums::fixed)
+      : Context(backend, std::make_shared<Pool>(threads), sums) {}
 
   const Backend& backend() const { return *backend_; }
   Pool& pool() const { return *pool_; }
@@ -54,11 +64,7 @@ class Context {
   void run(int tasks, F&& f);
   // Device backends: the queue that ops go to (a cudaStream_t); null on the CPU.
   void* stream() const { return stream_.get(); }
-  // Device backends choose kernels by the batch's rows, and kernels differ in the order of their sums. Set
-  // this, and ops queued from then on are cut up so that a row's bits do not depend on its batch, for some
-  // time more.
-  void set_batch_invariant(bool on) { batch_invariant_ = on; }
-  bool batch_invariant() const { return batch_invariant_; }
+  Sums sums() const { return sums_; }
 
   // What went wrong in an entry, which cannot throw: the first is kept, and thrown by the next call that
   // waits.
@@ -77,11 +83,11 @@ class Context {
 
  private:
   const Backend* backend_;
-  std::unique_ptr<Pool> pool_;
+  std::shared_ptr<Pool> pool_;
   std::vector<Buffer> scratch_;
   size_t scratch_bytes_ = 0;
   std::shared_ptr<void> stream_;
-  bool batch_invariant_ = false;
+  Sums sums_;
   const char *failed_ = nullptr, *why_ = nullptr;
 };
 
@@ -119,7 +125,7 @@ void absent(Context& on, const Args&) noexcept {
   on.fail("an op", "this backend lacks it");
 }
 // Does this backend have the op? need() throws Error with its name where it does not: for models, at load.
-bool has(const Backend& on, Op op);
+inline bool has(const Backend& on, Op op);
 void need(const Backend& on, Op op, const char* who);
 
 struct Backend {
@@ -146,6 +152,17 @@ struct Backend {
   Ops ops;
 
 };
+
+inline bool has(const Backend& on, Op op) {
+  switch (op) {
+#define HEDGEROW_OP(name, Args, cpu, cuda) \
+  case Op::name:                           \
+    return on.ops.name != absent<Args>;
+#include "hedgerow/kernels/ops.def"
+#undef HEDGEROW_OP
+  }
+  return false;
+}
 
 template <class F>
 void Context::run(int tasks, F&& f) {

@@ -176,7 +176,8 @@ Classifier::Classifier(std::shared_ptr<const ClassifierModel> model, ClassifierO
   if (options_.max_size == 0) options_.max_size = model_->image_size;
   const int tokens =
       patches_of(model_->config, options_.max_size, options_.max_size) + model_->config.special();
-  state_ = std::make_unique<VitState>(model_->weights, VitLimits{options_.batch, tokens}, options_.threads);
+  state_ = std::make_unique<VitState>(model_->weights, VitLimits{options_.batch, tokens},
+                                      VitOptions{.threads = options_.threads, .sums = options_.sums});
 }
 
 Classifier::~Classifier() = default;
@@ -214,7 +215,9 @@ std::vector<PreparedPicture> Classifier::prepare_all(const std::vector<PictureRe
     }
   };
   // The state's own threads: those of a second pool would spin beside them for a while.
-  state_->context().pool().run(static_cast<int>(requests.size()), one);
+  Pool& pool = state_->context().pool();
+  const Pool::Turn turn(pool);
+  pool.run(static_cast<int>(requests.size()), one);
   return out;
 }
 
@@ -229,7 +232,6 @@ std::vector<Classification> Classifier::run(const std::vector<PreparedPicture>& 
   const auto flush = [&] {
     if (images.empty()) return;
     VitRun how{options_.prune, options_.layout, Output::logits, trace};
-    how.batch_invariant = options_.batch_invariant;
     const bool differ = std::any_of(place.begin(), place.end(),
                                     [&](size_t i) { return pictures[i].keep || pictures[i].threshold; });
     for (const size_t i : place) {

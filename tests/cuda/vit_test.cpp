@@ -201,10 +201,10 @@ void eight_bits(const char* shape, int batch, Dtype dtype, double bound) {
 // A picture's bits: alone, in any order, in any batch, packed or in the full grid.
 void one_result(PruneMethod method, Dtype dtype) {
   const VitLimits limits{.max_batch = kPictures, .max_tokens = kTokens};
-  VitState state(pack_vit(random_vit(kShape), backend(), dtype), limits, 1);
+  VitState state(pack_vit(random_vit(kShape), backend(), dtype), limits, VitOptions{.sums = Sums::fixed});
   const Pictures pictures(77);
   VitRun how;
-  how.prune.method = method, how.batch_invariant = true;
+  how.prune.method = method;
   const std::string name = std::string("vit invariant ") + name_of(method) + " " + name_of(dtype);
   const Results together = run(state, pictures, how);
   const size_t classes = together.logits.size() / kPictures;

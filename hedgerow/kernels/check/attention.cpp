@@ -8,7 +8,7 @@ using namespace check;
 
 void attention(Context& on, const AttentionArgs& a) {
   constexpr const char* kOp = "attention";
-  need_op(on, Op::attention);
+  const Turn turn(on, Op::attention);
   need_ragged(kOp, on, "q_rows", a.q_rows);
   need_ragged(kOp, on, "kv_rows", a.kv_rows);
   need_same_batch(kOp, "kv_rows", a.q_rows, a.kv_rows);

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <climits>
+#include <optional>
 #include <string>
 
 #include "hedgerow/core/error.h"
@@ -59,10 +60,19 @@ inline void need_if_given(const char* op, const char* field, const Tensor& t, Dt
   if (t) need(op, field, t, dtypes, rows, e1, e2);
 }
 
-inline void need_op(const Context& on, Op op) {
-  if (!has(on.backend(), op)) [[unlikely]]
-    fail(name_of(op), "backend", "one that has this op", on.backend().name);
-}
+// What every entry starts with: the backend has the op, and, where it runs on the pool's threads, nobody else
+// does.
+class Turn {
+ public:
+  Turn(Context& on, Op op) {
+    if (!has(on.backend(), op)) [[unlikely]]
+      fail(name_of(op), "backend", "one that has this op", on.backend().name);
+    if (on.backend().host) turn_.emplace(on.pool());
+  }
+
+ private:
+  std::optional<Pool::Turn> turn_;
+};
 
 inline void need_pointer(const char* op, const char* field, const void* p) {
   if (!p) [[unlikely]]

@@ -23,7 +23,7 @@ PackedLinear pack_linear(const Backend& on, const float* w, const float* bias, i
 
 void linear(Context& on, const LinearArgs& a) {
   constexpr const char* kOp = "linear";
-  need_op(on, Op::linear);
+  const Turn turn(on, Op::linear);
   need_pointer(kOp, "w", a.w);
   if (a.w->owner != &on.backend()) [[unlikely]]
     fail(kOp, "w", std::string("weights packed by ") + on.backend().name,

@@ -8,7 +8,7 @@ using namespace check;
 
 void unit_row(Context& on, const UnitRowArgs& a) {
   constexpr const char* kOp = "unit_row";
-  need_op(on, Op::unit_row);
+  const Turn turn(on, Op::unit_row);
   need_ragged(kOp, on, "rows", a.rows);
   need(kOp, "x", a.x, traits(on).rows, a.rows.row_capacity, kAny, a.x.rank > 2 ? kAny : kNone);
   need(kOp, "out", a.out, kF32, a.rows.row_capacity, a.x.extents[a.x.rank - 1]);
@@ -17,7 +17,7 @@ void unit_row(Context& on, const UnitRowArgs& a) {
 
 void match(Context& on, const MatchArgs& a) {
   constexpr const char* kOp = "match";
-  need_op(on, Op::match);
+  const Turn turn(on, Op::match);
   need_ragged(kOp, on, "rows", a.rows);
   need(kOp, "unit", a.unit, kF32, a.rows.row_capacity, kAny);
   need(kOp, "role", a.role, kU8, a.rows.row_capacity);
@@ -29,7 +29,7 @@ void match(Context& on, const MatchArgs& a) {
 
 void merge(Context& on, const MergeArgs& a) {
   constexpr const char* kOp = "merge";
-  need_op(on, Op::merge);
+  const Turn turn(on, Op::merge);
   need_ragged(kOp, on, "from", a.from);
   need_ragged(kOp, on, "to", a.to);
   need_same_batch(kOp, "to", a.from, a.to);
@@ -48,7 +48,7 @@ void merge(Context& on, const MergeArgs& a) {
 
 void tome_roles(Context& on, const TomeRolesArgs& a) {
   constexpr const char* kOp = "tome_roles";
-  need_op(on, Op::tome_roles);
+  const Turn turn(on, Op::tome_roles);
   need_ragged(kOp, on, "rows", a.rows);
   if (a.rows.batch > 0) need_pointer(kOp, "pairs", a.pairs);
   need_at_least(kOp, "special", 0, a.special);
@@ -59,7 +59,7 @@ void tome_roles(Context& on, const TomeRolesArgs& a) {
 
 void tome_order(Context& on, const TomeOrderArgs& a) {
   constexpr const char* kOp = "tome_order";
-  need_op(on, Op::tome_order);
+  const Turn turn(on, Op::tome_order);
   need_ragged(kOp, on, "rows", a.rows);
   if (a.rows.batch > 0) need_pointer(kOp, "pairs", a.pairs);
   need_at_least(kOp, "special", 0, a.special);
@@ -76,7 +76,7 @@ void tome_order(Context& on, const TomeOrderArgs& a) {
 
 void survivor_roles(Context& on, const SurvivorRolesArgs& a) {
   constexpr const char* kOp = "survivor_roles";
-  need_op(on, Op::survivor_roles);
+  const Turn turn(on, Op::survivor_roles);
   need_ragged(kOp, on, "rows", a.rows);
   need_at_least(kOp, "special", 0, a.special);
   need(kOp, "survives_prune", a.survives_prune, kU8, a.rows.row_capacity);

@@ -8,7 +8,7 @@ using namespace check;
 
 void layer_norm(Context& on, const LayerNormArgs& a) {
   constexpr const char* kOp = "layer_norm";
-  need_op(on, Op::layer_norm);
+  const Turn turn(on, Op::layer_norm);
   need_ragged(kOp, on, "rows", a.rows);
   need(kOp, "x", a.x, traits(on).residual, a.index ? 0 : a.rows.row_capacity, kAny);
   need_if_given(kOp, "index", a.index, kI32, a.rows.row_capacity);

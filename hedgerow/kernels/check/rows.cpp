@@ -8,7 +8,7 @@ using namespace check;
 
 void patchify(Context& on, const PatchifyArgs& a) {
   constexpr const char* kOp = "patchify";
-  need_op(on, Op::patchify);
+  const Turn turn(on, Op::patchify);
   need_ragged(kOp, on, "rows", a.rows);
   if (a.patch < 1 || a.patch > 1024) [[unlikely]]
     fail(kOp, "patch", "1 to 1024", std::to_string(a.patch));
@@ -35,7 +35,7 @@ void patchify(Context& on, const PatchifyArgs& a) {
 
 void gather(Context& on, const GatherArgs& a) {
   constexpr const char* kOp = "gather";
-  need_op(on, Op::gather);
+  const Turn turn(on, Op::gather);
   need_ragged(kOp, on, "rows", a.rows);
   need(kOp, "x", a.x, traits(on).rows | traits(on).residual | kI32, 0, a.x.rank > 1 ? kAny : kNone,
        a.x.rank > 2 ? kAny : kNone);
@@ -46,7 +46,7 @@ void gather(Context& on, const GatherArgs& a) {
 
 void scatter(Context& on, const ScatterArgs& a) {
   constexpr const char* kOp = "scatter";
-  need_op(on, Op::scatter);
+  const Turn turn(on, Op::scatter);
   need_ragged(kOp, on, "rows", a.rows);
   need(kOp, "x", a.x, traits(on).rows | traits(on).residual | kI32, a.rows.row_capacity,
        a.x.rank > 1 ? kAny : kNone, a.x.rank > 2 ? kAny : kNone);
@@ -57,7 +57,7 @@ void scatter(Context& on, const ScatterArgs& a) {
 
 void lead_rows(Context& on, const LeadRowsArgs& a) {
   constexpr const char* kOp = "lead_rows";
-  need_op(on, Op::lead_rows);
+  const Turn turn(on, Op::lead_rows);
   need_ragged(kOp, on, "rows", a.rows);
   need_at_least(kOp, "special", 1, a.special);
   need(kOp, "index", a.index, kI32, static_cast<int64_t>(a.rows.batch) * a.special);
@@ -66,7 +66,7 @@ void lead_rows(Context& on, const LeadRowsArgs& a) {
 
 void key_bias(Context& on, const KeyBiasArgs& a) {
   constexpr const char* kOp = "key_bias";
-  need_op(on, Op::key_bias);
+  const Turn turn(on, Op::key_bias);
   need_ragged(kOp, on, "rows", a.rows);
   need_if_given(kOp, "size", a.size, kF32, a.rows.row_capacity);
   need_if_given(kOp, "alive", a.alive, kU8, a.rows.row_capacity);

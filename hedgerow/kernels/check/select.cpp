@@ -8,7 +8,7 @@ using namespace check;
 
 void row_norm(Context& on, const RowNormArgs& a) {
   constexpr const char* kOp = "row_norm";
-  need_op(on, Op::row_norm);
+  const Turn turn(on, Op::row_norm);
   need_ragged(kOp, on, "rows", a.rows);
   need(kOp, "x", a.x, traits(on).rows, a.rows.row_capacity, kAny, a.x.rank > 2 ? kAny : kNone);
   need(kOp, "out", a.out, kF32, a.rows.row_capacity);
@@ -17,7 +17,7 @@ void row_norm(Context& on, const RowNormArgs& a) {
 
 void head_score(Context& on, const HeadScoreArgs& a) {
   constexpr const char* kOp = "head_score";
-  need_op(on, Op::head_score);
+  const Turn turn(on, Op::head_score);
   need_ragged(kOp, on, "rows", a.rows);
   need(kOp, "probs", a.probs, kF32, a.rows.row_capacity, kAny);
   need_if_given(kOp, "weight", a.weight, kF32, a.rows.row_capacity);
@@ -27,7 +27,7 @@ void head_score(Context& on, const HeadScoreArgs& a) {
 
 void global_half(Context& on, const GlobalHalfArgs& a) {
   constexpr const char* kOp = "global_half";
-  need_op(on, Op::global_half);
+  const Turn turn(on, Op::global_half);
   need_ragged(kOp, on, "rows", a.rows);
   need(kOp, "x", a.x, traits(on).rows, a.rows.row_capacity, kAny);
   need_if_given(kOp, "alive", a.alive, kU8, a.rows.row_capacity);
@@ -37,7 +37,7 @@ void global_half(Context& on, const GlobalHalfArgs& a) {
 
 void keep_log_prob(Context& on, const KeepLogProbArgs& a) {
   constexpr const char* kOp = "keep_log_prob";
-  need_op(on, Op::keep_log_prob);
+  const Turn turn(on, Op::keep_log_prob);
   need_ragged(kOp, on, "rows", a.rows);
   need(kOp, "x", a.x, kF32, a.rows.row_capacity, 2);
   need(kOp, "out", a.out, kF32, a.rows.row_capacity);
@@ -46,7 +46,7 @@ void keep_log_prob(Context& on, const KeepLogProbArgs& a) {
 
 void select(Context& on, const SelectArgs& a) {
   constexpr const char* kOp = "select";
-  need_op(on, Op::select);
+  const Turn turn(on, Op::select);
   need_ragged(kOp, on, "rows", a.rows);
   need(kOp, "score", a.score, kF32, a.rows.row_capacity);
   need_if_given(kOp, "alive", a.alive, kU8, a.rows.row_capacity);
@@ -88,7 +88,7 @@ void select(Context& on, const SelectArgs& a) {
 
 void fuse_dropped(Context& on, const FuseDroppedArgs& a) {
   constexpr const char* kOp = "fuse_dropped";
-  need_op(on, Op::fuse_dropped);
+  const Turn turn(on, Op::fuse_dropped);
   need_ragged(kOp, on, "from", a.from);
   need_ragged(kOp, on, "to", a.to);
   need_same_batch(kOp, "to", a.from, a.to);

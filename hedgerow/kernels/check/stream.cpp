@@ -33,7 +33,7 @@ void need_workspace(const char* op, const Workspace& between, size_t bytes) {
 
 void norm_linear(Context& on, const NormLinearArgs& a) {
   constexpr const char* kOp = "norm_linear";
-  need_op(on, Op::norm_linear);
+  const Turn turn(on, Op::norm_linear);
   need_pointer(kOp, "w", a.w);
   need_weights(kOp, "w", on, &a.w->w);
   need_ragged(kOp, on, "rows", a.rows);
@@ -54,7 +54,7 @@ void norm_linear(Context& on, const NormLinearArgs& a) {
 
 void residual_linear(Context& on, const ResidualLinearArgs& a) {
   constexpr const char* kOp = "residual_linear";
-  need_op(on, Op::residual_linear);
+  const Turn turn(on, Op::residual_linear);
   need_weights(kOp, "w", on, a.w);
   need_pointer(kOp, "to", a.to);
   if (is_quantised(a.w->dtype)) [[unlikely]]
@@ -69,7 +69,7 @@ void residual_linear(Context& on, const ResidualLinearArgs& a) {
 
 void feed_forward(Context& on, const FeedForwardArgs& a) {
   constexpr const char* kOp = "feed_forward";
-  need_op(on, Op::feed_forward);
+  const Turn turn(on, Op::feed_forward);
   need_pointer(kOp, "x", a.x);
   need_pointer(kOp, "w1", a.w1);
   need_weights(kOp, "w1", on, &a.w1->w);

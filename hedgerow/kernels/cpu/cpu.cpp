@@ -289,6 +289,7 @@ struct Table {
     // Each thread does the same fixed work, about 2 ms of it; the slowest one ends the measurement, as it
     // ends an op.
     constexpr int64_t kRounds = 400'000;
+    const Pool::Turn turn(on.pool());
     std::vector<double> flops(static_cast<size_t>(on.threads()), 0.0);
     const double begin = now_s();
     on.run(on.threads(),

@@ -21,20 +21,19 @@ struct Queue {
   Context& on;
   operator cudaStream_t() const { return stream_of(on); }
 };
+bool fixed(const Queue& q) { return q.on.sums() == Sums::fixed; }
 cudaError_t linear(const Queue& q, const LinearArgs& a) {
-  return cuda::linear(q, product_of(a), q.on.batch_invariant() ? kInvariantLinear : LinearPlan{});
+  return cuda::linear(q, product_of(a), fixed(q) ? kInvariantLinear : LinearPlan{});
 }
-cudaError_t norm_linear(const Queue& q, const NormLinearArgs& a) {
-  return cuda::norm_linear(q, a, q.on.batch_invariant());
-}
+cudaError_t norm_linear(const Queue& q, const NormLinearArgs& a) { return cuda::norm_linear(q, a, fixed(q)); }
 cudaError_t residual_linear(const Queue& q, const ResidualLinearArgs& a) {
-  return cuda::residual_linear(q, a, q.on.batch_invariant());
+  return cuda::residual_linear(q, a, fixed(q));
 }
 cudaError_t feed_forward(const Queue& q, const FeedForwardArgs& a) {
-  return cuda::feed_forward(q, a, q.on.batch_invariant());
+  return cuda::feed_forward(q, a, fixed(q));
 }
 cudaError_t attention(const Queue& q, const AttentionArgs& a) {
-  return cuda::attention(q, a, q.on.batch_invariant() ? kInvariantAttention : AttentionKernel::automatic);
+  return cuda::attention(q, a, fixed(q) ? kInvariantAttention : AttentionKernel::automatic);
 }
 
 void note(Context& on, const char* op, cudaError_t e) noexcept {
