@@ -17,6 +17,7 @@
 #include "hedgerow/core/clock.h"
 #include "hedgerow/core/error.h"
 #include "hedgerow/core/rng.h"
+#include "hedgerow/vision/methods.h"
 
 namespace hedgerow::cli {
 namespace {
@@ -177,7 +178,7 @@ class Group {
     for (const std::string& name : split_list(flags_.methods, "--methods")) {
       const PruneMethod method = prune_method(name);
       if (method == PruneMethod::none) continue;
-      const std::vector<double> keeps = has_keep_rate(method) && flags_.counts.empty()
+      const std::vector<double> keeps = traits_of(method).keep_rate && flags_.counts.empty()
                                             ? number_list(flags_.keeps, "--keeps", 1e-6, 1)
                                             : std::vector<double>{0};
       for (const double keep : keeps)
@@ -188,8 +189,7 @@ class Group {
   }
 
   void add_variant(PruneMethod method, double keep, Layout layout, const std::string& rule) {
-    const bool merges = method == PruneMethod::tome || method == PruneMethod::diffrate;
-    if (merges && layout == Layout::padded) return;  // a merged row has no place in a full grid
+    if (!traits_of(method).runs_full_grid && layout == Layout::padded) return;
     Variant v;
     v.method = hedgerow::name_of(method);
     v.layout = name_of(layout);
@@ -200,7 +200,7 @@ class Group {
     v.run.prune.method = method;
     v.run.prune.after = flags_.after;
     v.run.prune.seed = flags_.seed;
-    const bool once = has_keep_rate(method) && v.method != "dynamicvit" && v.method.rfind("evit", 0) != 0;
+    const bool once = traits_of(method).any_rule;
     if (rule == "told") {
       if (method != PruneMethod::ats || !flags_.counts.empty()) return;
       v.rule = rule;
@@ -293,6 +293,7 @@ std::vector<std::string> model_list(const std::string& text) {
 
 void bench_vit(const Flags& flags, Outcome& outcome) {
   const auto batches = int_list(flags.batches, "--batches", 1, 4096);
+  check_report_file(flags.json);
   nlohmann::json rows = nlohmann::json::array();
   Table table({"model", "dtype", "batch", "method", "layout", "keep", "images/s", "p50 ms", "p99 ms",
                "% of peak", "gain", "arithmetic", "ratio", "MiB"});
@@ -316,7 +317,7 @@ void bench_vit(const Flags& flags, Outcome& outcome) {
         const nlohmann::json file = {{"machine", machine},         {"threads", flags.threads},
                                      {"prune_after", flags.after}, {"spread", flags.spread},
                                      {"seed", flags.seed},         {"results", rows}};
-        if (!flags.json.empty()) write_text_whole(flags.json, file.dump(1) + "\n");
+        if (!flags.json.empty()) write_report(flags.json, file.dump(1) + "\n");
         fmt::print(stderr, "hedgerow: {} {} batch {} measured\n", name, dtype, batch);
       }
     }

@@ -9,6 +9,7 @@
 #include "hedgerow/cli/output.h"
 #include "hedgerow/core/error.h"
 #include "hedgerow/core/rng.h"
+#include "hedgerow/vision/methods.h"
 
 namespace hedgerow::cli {
 namespace {
@@ -65,7 +66,7 @@ void describe_methods(std::shared_ptr<const ClassifierModel> model) {
     options.threads = default_threads();
     options.prune.method = method;
     options.prune.after = std::min(options.prune.after, model->config.layers - 1);
-    if (options.prune.after < 1 && has_keep_rate(method)) continue;
+    if (options.prune.after < 1 && traits_of(method).keep_rate) continue;
     const Classification r = Classifier(model, options).run({picture}).at(0);
     fmt::print("  {:17}{:<7.3f}{}\n", name_of(method), r.macs * 1e-9, runs_text(r.kept));
   }
