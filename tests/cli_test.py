@@ -5,6 +5,7 @@ import json
 import math
 import os
 import pathlib
+import re
 import signal
 import struct
 import subprocess
@@ -425,6 +426,19 @@ class Cli(unittest.TestCase):
         for word in ("12 blocks, width 64, 2 heads of 32", "64 patches + 1 special", "DynamicViT", *METHODS):
             self.assertIn(word, done.stdout)
         self.refused(run("info", "nowhere/at/all"), "nowhere/at/all")
+        self.refused(run("info", TINY, self.dir / "missing.png"), "missing.png")
+
+    def test_info_shows_what_a_threshold_is_compared_with(self):
+        self.assertRegex(run("info", TINY).stdout, r"scores of threshold-l2 after 4 blocks on noise")
+        done = run("info", TINY, self.pictures / "a.png", self.pictures / "b.png")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        shown = re.search(r"after 4 blocks on 2 pictures, patches alone:\s+lowest ([\d.]+), 10 % below [\d.]+, 50 % below ([\d.]+), "
+                          r"90 % below [\d.]+, highest ([\d.]+)", done.stdout)
+        low, half, high = map(float, shown.groups())
+        rows = lambda at: sum(r["kept"][4] - 1 for r in self.results(self.pictures / "a.png", self.pictures / "b.png",
+                                                                     "--prune", "threshold-l2", "--threshold", at))
+        self.assertEqual((rows(0.99 * low), rows(1.01 * high)), (2 * PATCHES, 0))
+        self.assertTrue(0.8 * PATCHES < rows(half) < 1.2 * PATCHES, rows(half))
 
     def test_bench_writes_what_it_measured(self):
         file = self.dir / "bench.json"
