@@ -108,7 +108,7 @@ Timing rounds_of(const Flags& flags, Context& on, const Case& c, const std::func
   std::vector<double> elapsed, peaks, share;
   const double begin = now_s();
   for (int round = 0; round < 5 || now_s() - begin < flags.seconds; ++round) {
-    peaks.push_back(on.backend().peak_flops(on, c.args().q.dtype));
+    peaks.push_back(measured_peak(on, c.args().q.dtype));
     elapsed.push_back(once());
     share.push_back(peaks.back() > 0 ? c.flops() / elapsed.back() / peaks.back() : 0);
   }

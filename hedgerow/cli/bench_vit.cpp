@@ -83,7 +83,7 @@ class Group {
     const double budget_s = flags_.seconds * static_cast<double>(variants_.size());
     for (int round = 0;; ++round) {
       if (flags_.rounds > 0 ? round >= flags_.rounds : round >= 5 && now_s() - begin > budget_s) break;
-      const double peak = model_->backend->peak_flops(state_->context(), model_->dtype);
+      const double peak = measured_peak(state_->context(), model_->dtype);
       peak_.push_back(peak);
       for (size_t k = 0; k < variants_.size(); ++k) {
         Variant& v = variants_[(k + static_cast<size_t>(round)) % variants_.size()];
@@ -325,9 +325,12 @@ void bench_vit(const Flags& flags, Outcome& outcome) {
   fmt::print(
       "gain: on the clock, over this program's own dense run in the same rounds; arithmetic: dense over "
       "executed\n"
-      "multiply-adds; ratio: how much of the arithmetic gain the clock shows; % of peak: of the "
-      "multiply-add peak\n"
-      "measured in the same rounds, all products counted.\n");
+      "multiply-adds; ratio: how much of the arithmetic gain the clock shows; % of peak: of the multiply-add "
+      "peak,\n"
+      "all products counted. The peak is the best of a few milliseconds in each round: where other work "
+      "slows "
+      "those\n"
+      "and not the passes, the share reads too high, above 100 even. Then trust the ratios only.\n");
 }
 
 }  // namespace
@@ -357,7 +360,7 @@ Command add_bench_vit(CLI::App& app) {
       ->capture_default_str();
   app.add_option("--counts", f->counts,
                  "JSON lines with recorded rows per block (classify --json) to impose");
-  app.add_option("--prune-after", f->after, "methods with one prune: after this many blocks")
+  app.add_option("--prune-after", f->after, "methods with one prune: once this many blocks have run")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
   app.add_option("--threads", f->threads, "threads")->check(CLI::Range(1, 256))->capture_default_str();
