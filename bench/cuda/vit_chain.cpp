@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A whole ViT forward pass built from the ops, pixels on the device to logits, in one graph: dense, or one
-// prune by token norm after block 4 that keeps 50 % +- 20 % of the patches of each picture. Random weights.
+// prune by token norm after four blocks that keeps 50 % +- 20 % of the patches of each picture. Random weights.
 // `known`: the host knows the counts; otherwise every later op has room for all rows and reads the counts on
 // the device. `last`: the last block computes only the class token's row past its keys and values. JSON lines
 // on standard output.

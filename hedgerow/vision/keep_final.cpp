@@ -66,14 +66,22 @@ PruneBudget budget_for_final(PruneMethod method, PruneBudget budget, double shar
       if (off(tried) < off(budget)) budget.merge = tried.merge;
     return budget;
   }
-  // Counts grow with the rate: the smallest rate that leaves enough, and the one just below it.
-  PruneBudget low = budget, high = budget;
-  low.keep = 0, high.keep = 1;
-  for (int step = 0; step < 50; ++step) {
-    budget.keep = (low.keep + high.keep) / 2;
-    (final_count(method, budget, c, patches) >= wanted ? high : low).keep = budget.keep;
-  }
-  return off(low) < off(high) ? low : high;
+  budget.keep = share;
+  if (off(budget) == 0) return budget;
+  // Counts grow with the rate, in steps: the middle of the step, so that the rate may be rounded when shown.
+  const auto first_that_leaves = [&](int count) {
+    PruneBudget tried = budget;
+    double low = 0, high = 1;
+    for (int step = 0; step < 50; ++step) {
+      tried.keep = (low + high) / 2;
+      (final_count(method, tried, c, patches) >= count ? high : low) = tried.keep;
+    }
+    return high;
+  };
+  budget.keep = (first_that_leaves(wanted) + first_that_leaves(wanted + 1)) / 2;
+  PruneBudget below = budget;
+  below.keep = first_that_leaves(wanted) * (1 - 1e-9);
+  return off(below) < off(budget) ? below : budget;
 }
 
 }  // namespace hedgerow
