@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // A whole ViT forward pass built from the ops, pixels on the device to logits, in one graph: dense, or one
-// prune by token norm after block 4 that keeps 50 % +- 20 % of the patches of each picture. Random weights.
-// `known`: the host knows the counts; otherwise every later op has room for all rows and reads the counts on
-// the device. `last`: the last block computes only the class token's row past its keys and values. JSON lines
-// on standard output.
-// Where it pays, layer norms are part of the products that follow them; `apart`: never. `few`: batch 1 and 8.
-// `vendor`: products of 400 rows or more by cuBLASLt, but for fc1, whose GELU it has not; `vendor-gelu`: fc1
-// too, with the tanh kind. What a pass would gain from it.
+// prune by token norm after four blocks that keeps 50 % +- 20 % of the patches of each picture. Random
+// weights. `known`: the host knows the counts; otherwise every later op has room for all rows and reads the
+// counts on the device. `last`: the last block computes only the class token's row past its keys and values.
+// JSON lines on standard output. Where it pays, layer norms are part of the products that follow them;
+// `apart`: never. `few`: batch 1 and 8. `vendor`: products of 400 rows or more by cuBLASLt, but for fc1,
+// whose GELU it has not; `vendor-gelu`: fc1 too, with the tanh kind. What a pass would gain from it.
 //   vit_chain [f16|bf16] [f32|f16|bf16: of the residual stream] [apart] [few] [vendor|vendor-gelu]
 #include <cstring>
 #include <map>

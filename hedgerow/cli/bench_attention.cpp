@@ -108,7 +108,7 @@ Timing rounds_of(const Flags& flags, Context& on, const Case& c, const std::func
   std::vector<double> elapsed, peaks, share;
   const double begin = now_s();
   for (int round = 0; round < 5 || now_s() - begin < flags.seconds; ++round) {
-    peaks.push_back(on.backend().peak_flops(on, c.args().q.dtype));
+    peaks.push_back(measured_peak(on, c.args().q.dtype));
     elapsed.push_back(once());
     share.push_back(peaks.back() > 0 ? c.flops() / elapsed.back() / peaks.back() : 0);
   }
@@ -292,6 +292,7 @@ Command add_bench_attention(CLI::App& app) {
   app.add_option("--json", f->json, "file for all figures");
   return [f](Outcome& outcome) {
     const Backend& backend = find_backend(kernels_of(f->device));
+    check_report_file(f->json);
     if (f->dtypes.empty()) f->dtypes = backend.host ? "f32,bf16" : "f16,bf16,f32";
     for (const std::string& name : split_list(f->dtypes, "--dtypes"))
       require(backend.traits().rows.has(parse_dtype(name)),
@@ -305,7 +306,7 @@ Command add_bench_attention(CLI::App& app) {
       call_cost(*f, backend, json);
       layer_cost(*f, backend, json);
     }
-    if (!f->json.empty()) write_text_whole(f->json, json.dump(1) + "\n");
+    if (!f->json.empty()) write_report(f->json, json.dump(1) + "\n");
   };
 }
 

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <fstream>
 
+#include "hedgerow/cli/output.h"
 #include "hedgerow/core/clock.h"
 #include "hedgerow/core/error.h"
 
@@ -26,6 +27,13 @@ double median(std::vector<double> values) {
   std::sort(values.begin(), values.end());
   const size_t n = values.size();
   return n % 2 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
+}
+
+double measured_peak(Context& on, Dtype dtype) {
+  double best = 0;
+  for (int again = 0; again < (on.backend().host ? 3 : 1); ++again)
+    best = std::max(best, on.backend().peak_flops(on, dtype));
+  return best;
 }
 
 double peak_memory_bytes() {
@@ -102,8 +110,8 @@ std::string machine_text(const Backend& backend, int threads) {
       cpu = line.substr(std::min(line.size(), line.find(':') + 2));
       break;
     }
-  return fmt::format("{}, {} threads, kernels {}, hedgerow {}, {}", cpu, threads, backend.name,
-                     HEDGEROW_VERSION,
+  return fmt::format("{}, {}, kernels {}, hedgerow {}, {}", cpu,
+                     counted(static_cast<size_t>(threads), "thread"), backend.name, HEDGEROW_VERSION,
 #if defined(__clang__)
                      "clang " __clang_version__
 #else

@@ -17,6 +17,7 @@
 #include "hedgerow/core/clock.h"
 #include "hedgerow/core/error.h"
 #include "hedgerow/core/rng.h"
+#include "hedgerow/vision/methods.h"
 
 namespace hedgerow::cli {
 namespace {
@@ -83,7 +84,7 @@ class Group {
     const double budget_s = flags_.seconds * static_cast<double>(variants_.size());
     for (int round = 0;; ++round) {
       if (flags_.rounds > 0 ? round >= flags_.rounds : round >= 5 && now_s() - begin > budget_s) break;
-      const double peak = model_->backend->peak_flops(state_->context(), model_->dtype);
+      const double peak = measured_peak(state_->context(), model_->dtype);
       peak_.push_back(peak);
       for (size_t k = 0; k < variants_.size(); ++k) {
         Variant& v = variants_[(k + static_cast<size_t>(round)) % variants_.size()];
@@ -177,7 +178,7 @@ class Group {
     for (const std::string& name : split_list(flags_.methods, "--methods")) {
       const PruneMethod method = prune_method(name);
       if (method == PruneMethod::none) continue;
-      const std::vector<double> keeps = has_keep_rate(method) && flags_.counts.empty()
+      const std::vector<double> keeps = traits_of(method).keep_rate && flags_.counts.empty()
                                             ? number_list(flags_.keeps, "--keeps", 1e-6, 1)
                                             : std::vector<double>{0};
       for (const double keep : keeps)
@@ -188,8 +189,7 @@ class Group {
   }
 
   void add_variant(PruneMethod method, double keep, Layout layout, const std::string& rule) {
-    const bool merges = method == PruneMethod::tome || method == PruneMethod::diffrate;
-    if (merges && layout == Layout::padded) return;  // a merged row has no place in a full grid
+    if (!traits_of(method).runs_full_grid && layout == Layout::padded) return;
     Variant v;
     v.method = hedgerow::name_of(method);
     v.layout = name_of(layout);
@@ -199,7 +199,7 @@ class Group {
     v.run.prune.method = method;
     v.run.prune.after = flags_.after;
     v.run.prune.seed = flags_.seed;
-    const bool once = has_keep_rate(method) && v.method != "dynamicvit" && v.method.rfind("evit", 0) != 0;
+    const bool once = traits_of(method).any_rule;
     if (rule == "told") {
       if (method != PruneMethod::ats || !flags_.counts.empty()) return;
       v.rule = rule;
@@ -292,6 +292,7 @@ std::vector<std::string> model_list(const std::string& text) {
 
 void bench_vit(const Flags& flags, Outcome& outcome) {
   const auto batches = int_list(flags.batches, "--batches", 1, 4096);
+  check_report_file(flags.json);
   nlohmann::json rows = nlohmann::json::array();
   Table table({"model", "dtype", "batch", "method", "layout", "keep", "images/s", "p50 ms", "p99 ms",
                "% of peak", "gain", "arithmetic", "ratio", "MiB"});
@@ -315,7 +316,7 @@ void bench_vit(const Flags& flags, Outcome& outcome) {
         const nlohmann::json file = {{"machine", machine},         {"threads", flags.threads},
                                      {"prune_after", flags.after}, {"spread", flags.spread},
                                      {"seed", flags.seed},         {"results", rows}};
-        if (!flags.json.empty()) write_text_whole(flags.json, file.dump(1) + "\n");
+        if (!flags.json.empty()) write_report(flags.json, file.dump(1) + "\n");
         fmt::print(stderr, "hedgerow: {} {} batch {} measured\n", name, dtype, batch);
       }
     }
@@ -323,9 +324,12 @@ void bench_vit(const Flags& flags, Outcome& outcome) {
   fmt::print(
       "gain: on the clock, over this program's own dense run in the same rounds; arithmetic: dense over "
       "executed\n"
-      "multiply-adds; ratio: how much of the arithmetic gain the clock shows; % of peak: of the "
-      "multiply-add peak\n"
-      "measured in the same rounds, all products counted.\n");
+      "multiply-adds; ratio: how much of the arithmetic gain the clock shows; % of peak: of the multiply-add "
+      "peak,\n"
+      "all products counted. The peak is the best of a few milliseconds in each round: where other work "
+      "slows "
+      "those\n"
+      "and not the passes, the share reads too high, above 100 even. Then trust the ratios only.\n");
 }
 
 }  // namespace
@@ -355,7 +359,7 @@ Command add_bench_vit(CLI::App& app) {
       ->capture_default_str();
   app.add_option("--counts", f->counts,
                  "JSON lines with recorded rows per block (classify --json) to impose");
-  app.add_option("--prune-after", f->after, "methods with one prune: after this many blocks")
+  app.add_option("--prune-after", f->after, "methods with one prune: once this many blocks have run")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
   app.add_option("--threads", f->threads, "threads")->check(CLI::Range(1, 256))->capture_default_str();

@@ -32,8 +32,6 @@ struct Flags {
   bool whole_last_block = false, all = false;
 };
 
-std::string counted(size_t n, const char* what) { return fmt::format("{} {}{}", n, what, n == 1 ? "" : "s"); }
-
 Way parse_way(const char* flag, const std::string& text, const Flags& flags) {
   Way way;
   way.text = text;
@@ -140,10 +138,14 @@ void compare(const CLI::App& command, const Flags& flags, Outcome& outcome) {
   require(flags.tolerance == -1 || (flags.tolerance >= 0 && std::isfinite(flags.tolerance)),
           "--tolerance: wanted 0 or more");
   const Way way_a = parse_way("--a", flags.a, flags), way_b = parse_way("--b", flags.b, flags);
-  const Prune prune = flags.prune.prune(command, false);
-  const std::vector<PictureRequest> requests = find_pictures(flags.paths);
+  Prune prune = flags.prune.prune(command, false);
+  int overlays = 0;
+  std::vector<PictureRequest> requests = find_pictures(flags.paths, &overlays);
+  if (overlays > 0)
+    fmt::print(stderr, "hedgerow: note: {} left out\n", counted(static_cast<size_t>(overlays), "overlay"));
   require(!requests.empty(), "compare: wanted JPEG or PNG pictures or folders of them, found none");
   const auto model_a = load(flags, way_a), model_b = load(flags, way_b);
+  flags.prune.solve_final(*model_a, &prune, &requests);
   std::vector<PreparedPicture> pictures;
   for (const PictureRequest& request : requests) {
     pictures.push_back(prepare(*model_a, request));

@@ -150,7 +150,6 @@ struct Backend {
   // Would `reader` read moments of so many residual rows?
   bool (*reads_moments)(const PackedNormLinear& reader, int rows);
   Ops ops;
-
 };
 
 inline bool has(const Backend& on, Op op) {

@@ -18,7 +18,7 @@ struct PlaceRecord {
   std::string name;
   int block = 0;
   Dtype dtype = Dtype::f32;
-  int width = 0;               // values a row
+  int width = 0;                    // values a row
   std::vector<int32_t> codes = {};  // [rows]; empty where rows are no tokens
   std::vector<float> values = {};   // [rows, width]
 };
