@@ -15,7 +15,7 @@
 #include "hedgerow/core/rng.h"
 #include "hedgerow/kernels/cpu/level.h"
 #include "hedgerow/vision/vit_random.h"
-#include "hedgerow/vision/vit_state.h"
+#include "hedgerow/vision/vit_weights.h"
 
 namespace hedgerow::cli {
 namespace {

@@ -17,7 +17,6 @@
 #include "hedgerow/core/clock.h"
 #include "hedgerow/core/error.h"
 #include "hedgerow/core/rng.h"
-#include "hedgerow/vision/vit_state.h"
 
 namespace hedgerow::cli {
 namespace {
@@ -74,7 +73,7 @@ class Group {
       for (const double m : r.macs) v.macs += m;
       v.kept = r.kept;
       if (!model_->backend->device) continue;
-      v.nodes = state_->impl().queue->nodes(v.run, batch_);
+      v.nodes = state_->recorded_launches(v.run, batch_);
       constexpr double kLong = 5e-3;  // of queued work hides what starting and waiting costs
       const double once = timed(v, 1);
       v.in_a_row = std::clamp(static_cast<int>(kLong / once) + 1, 4, 64);
@@ -83,7 +82,7 @@ class Group {
     const double budget_s = flags_.seconds * static_cast<double>(variants_.size());
     for (int round = 0;; ++round) {
       if (flags_.rounds > 0 ? round >= flags_.rounds : round >= 5 && now_s() - begin > budget_s) break;
-      const double peak = measure_peak(*model_->backend, state_->impl().on, model_->dtype);
+      const double peak = measure_peak(*model_->backend, state_->context(), model_->dtype);
       peak_.push_back(peak);
       for (size_t k = 0; k < variants_.size(); ++k) {
         Variant& v = variants_[(k + static_cast<size_t>(round)) % variants_.size()];
@@ -140,7 +139,7 @@ class Group {
                             {"whole_last_block", flags_.whole_last},
                             {"batch_invariant", flags_.batch_invariant},
                             {"peak_memory_bytes", memory_bytes_}};
-      if (state_->impl().queue) {
+      if (model_->backend->device) {
         row["latency_ms"] = median(v.latency_s) * 1e3;
         row["host_us"] = median(v.submit_s) * 1e6;
         row["host_behind_us"] = median(v.submit_behind_s) * 1e6;

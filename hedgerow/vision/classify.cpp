@@ -11,7 +11,6 @@
 
 #include "hedgerow/core/error.h"
 #include "hedgerow/vision/vit_load.h"
-#include "hedgerow/vision/vit_state.h"
 
 namespace hedgerow {
 namespace {
@@ -216,7 +215,7 @@ std::vector<PreparedPicture> Classifier::prepare_all(const std::vector<PictureRe
     }
   };
   // The state's own threads: those of a second pool would spin beside them for a while.
-  state_->impl().on.pool().run(static_cast<int>(requests.size()), one);
+  state_->context().pool().run(static_cast<int>(requests.size()), one);
   return out;
 }
 

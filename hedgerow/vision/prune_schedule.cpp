@@ -11,25 +11,6 @@
 namespace hedgerow {
 namespace {
 
-struct NamedMethod {
-  PruneMethod method;
-  const char* name;
-};
-constexpr NamedMethod kMethods[] = {
-    {PruneMethod::none, "none"},
-    {PruneMethod::threshold_l2, "threshold-l2"},
-    {PruneMethod::dynamicvit, "dynamicvit"},
-    {PruneMethod::evit, "evit"},
-    {PruneMethod::evit_unfused, "evit-unfused"},
-    {PruneMethod::ats, "ats"},
-    {PruneMethod::tome, "tome"},
-    {PruneMethod::diffrate, "diffrate"},
-    {PruneMethod::paper_l2, "paper-l2"},
-    {PruneMethod::paper_dynamicvit, "paper-dynamicvit"},
-    {PruneMethod::paper_evit, "paper-evit"},
-    {PruneMethod::paper_ats, "paper-ats"},
-};
-
 // Chen et al. 2023, the compression lists published with the method (prune / merge, rows left, CLS counted).
 constexpr DiffRateList kDiffRate[] = {
     {"T 0.6",
@@ -62,30 +43,6 @@ constexpr DiffRateList kDiffRate[] = {
 };
 
 }  // namespace
-
-const char* name_of(PruneMethod method) {
-  for (const auto& m : kMethods)
-    if (m.method == method) return m.name;
-  return "custom";
-}
-
-PruneMethod prune_method(const std::string& name) {
-  std::string names;
-  for (const auto& m : kMethods) {
-    if (name == m.name) return m.method;
-    names += names.empty() ? m.name : std::string(", ") + m.name;
-  }
-  throw Error(fmt::format("prune: wanted one of {}; found '{}'", names, name));
-}
-
-const std::vector<PruneMethod>& all_prune_methods() {
-  static const std::vector<PruneMethod> methods = [] {
-    std::vector<PruneMethod> all;
-    for (const auto& m : kMethods) all.push_back(m.method);
-    return all;
-  }();
-  return methods;
-}
 
 int prune_stage(int block, int layers) {
   for (int stage = 0; stage < 3; ++stage) {

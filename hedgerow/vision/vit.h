@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "hedgerow/kernels/kernels.h"
+#include "hedgerow/model/observer.h"
 #include "hedgerow/vision/prune.h"
 
 namespace hedgerow {
@@ -118,10 +119,16 @@ class VitState {
   ~VitState();
   VitState(VitState&&) noexcept;
   VitState& operator=(VitState&&) noexcept;
-  struct Impl;
-  Impl& impl() const { return *impl_; }
+
+  // What its ops run on; nothing else may run there while it works.
+  Context& context() const;
+  // Launches in one replay of this kind of run (on a device, once it ran); 0 where none is recorded.
+  size_t recorded_launches(const struct VitRun& run, int batch) const;
 
  private:
+  friend void submit(VitState&, const VitImage*, int, const struct VitRun&);
+  friend const VitResult& collect(VitState&);
+  struct Impl;
   std::unique_ptr<Impl> impl_;
 };
 
@@ -129,7 +136,10 @@ struct VitRun {
   Prune prune;  // the method and its schedule; see prune.h
   Layout layout = Layout::ragged;
   Output output = Output::logits;
-  VitTrace* trace = nullptr;  // optional; CPU only
+  VitTrace* trace = nullptr;  // optional, filled by collect()
+  // Optional: sees every step (model/observer.h). On a device the pass is then queued op by op, with a wait
+  // after each.
+  const Observer* observer = nullptr;
   // The last block computes only what the read-out rows need, unless this is set (for comparison: the logits
   // are equal).
   bool whole_last_block = false;

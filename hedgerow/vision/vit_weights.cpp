@@ -151,8 +151,8 @@ std::shared_ptr<const VitWeights> pack_vit(const VitParameters& p, const Backend
     w->blocks.push_back(std::move(block));
   }
   w->norm = norm_on(backend, p.norm_weight, p.norm_bias);
-  // Near ties between classes are decided in the head; where products are quick it is f32.
-  w->head = pack_head(p, Packer(backend, backend.device ? dtype : Dtype::f32));
+  // Near ties between classes are decided in the head: it is f32 whatever the rest is.
+  w->head = pack_head(p, Packer(backend, Dtype::f32));
   for (const auto& predictor : p.predictors)
     w->predictors.push_back(pack_predictor(predictor, c.dim, pack, backend));
   return w;

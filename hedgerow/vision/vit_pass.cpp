@@ -1,44 +1,40 @@
 // SPDX-License-Identifier: Apache-2.0
-// The model of vit.cpp as ops on rows whose number nobody asks for.
-#include <cmath>
+// The model, in the order of the paper's figure (Dosovitskiy et al. 2021): patches, positions, blocks of
+// attention and MLP, norm, head. Every step works on packed rows; a pruning method shortens the ranges
+// between the steps.
+#include "hedgerow/vision/vit_pass.h"
 
-#include "hedgerow/vision/vit_queue.h"
+#include <cmath>
 
 namespace hedgerow {
 
-Tensor VitQueue::act(const Buffer& b, int cols, int64_t first, int64_t stride) const {
+Tensor VitPass::act(const Buffer& b, int cols, int64_t first, int64_t stride) const {
   return matrix_view(b.as<char>() + first * bytes_of(dtype()), dtype(), capacity_, cols, stride);
 }
 
-Tensor VitQueue::rows_for(const PackedLinear& w, float unit, const Buffer& b, int rows) const {
+Tensor VitPass::rows_for(const PackedLinear& w, float unit, const Buffer& b, int rows) const {
   if (w.dtype == Dtype::e4m3) return e4m3_view(b.as(), unit, rows, w.k);
   return matrix_view(b.as(), w.dtype == Dtype::i8 ? w.dtype : dtype(), rows, w.k);
 }
 
-Tensor VitQueue::units_for(Dtype dtype, int rows) const {
+Tensor VitPass::units_for(Dtype dtype, int rows) const {
   return dtype == Dtype::i8 ? vector_view(row_units_.as(), Dtype::f32, rows) : Tensor{};
 }
 
-Ragged VitQueue::leading() const {
+Ragged VitPass::leading() const {
   return {lead_offsets_.as<int32_t>(), batch_, batch_ * special(), special()};
 }
-
-// Ops over the same rows add up here, so that a picture's sum has few terms however deep the model is.
-void VitQueue::add(Term t) {
-  for (Term& same : kind_->terms) {
-    if (same.kind != t.kind || same.slot != t.slot || same.other != t.other) continue;
-    same.factor += t.factor;
-    return;
-  }
-  kind_->terms.push_back(t);
-}
-void VitQueue::count(int slot, double per_row) { add({Term::per_row, slot, 0, per_row}); }
-void VitQueue::count_pairs(int q_slot, int kv_slot, double factor) {
-  add({Term::per_pair, q_slot, kv_slot, factor});
+Tensor VitPass::read_out_rows() const {
+  return matrix_view(small_x_.as(), weights_->stream, static_cast<int64_t>(batch_) * special(), config().dim);
 }
 
-void VitQueue::norm(const NormWeights& w, const Tensor& x, const Tensor& out, const Ragged& rows,
-                    const Tensor& index, float eps) {
+void VitPass::see(const char* name, int block, const Tensor& value, const Ragged& rows,
+                  const int32_t* patch) {
+  if (run_->observer) pass_.observe(*run_->observer, name, block, value, rows, patch);
+}
+
+void VitPass::norm(const NormWeights& w, const Tensor& x, const Tensor& out, const Ragged& rows,
+                   const Tensor& index, float eps) {
   layer_norm(on_, {.x = x,
                    .index = index,
                    .gamma = w.folded ? Tensor{} : vector_of(w.gamma),
@@ -49,8 +45,8 @@ void VitQueue::norm(const NormWeights& w, const Tensor& x, const Tensor& out, co
                    .rows = rows});
 }
 
-void VitQueue::norm_linear(const NormWeights& n, const Tensor& x, const PackedLinear& w, const Tensor& normed,
-                           const Tensor& out, const Ragged& rows, Activation act, const Tensor& index) {
+void VitPass::norm_linear(const NormWeights& n, const Tensor& x, const PackedLinear& w, const Tensor& normed,
+                          const Tensor& out, const Ragged& rows, Activation act, const Tensor& index) {
   const auto fuses = on_.backend().fuses_norm;
   const bool folded = n.folded && !index;
   NormFusion how = NormFusion::none;
@@ -79,7 +75,7 @@ void VitQueue::norm_linear(const NormWeights& n, const Tensor& x, const PackedLi
                .rows = rows});
 }
 
-void VitQueue::linear_to_stream(const PackedLinear& w, const Tensor& from, const Tensor& residual) {
+void VitPass::linear_to_stream(const PackedLinear& w, const Tensor& from, const Tensor& residual) {
   const auto gives = on_.backend().gives_moments;
   now_.measured =
       moments_ && bytes_of(w.dtype) == 2 && !on_.batch_invariant() && gives(rows().expected_rows(), w.n, w.k);
@@ -92,7 +88,7 @@ void VitQueue::linear_to_stream(const PackedLinear& w, const Tensor& from, const
 }
 
 // x = patches W^T + (token, position, bias)
-void VitQueue::embed() {
+void VitPass::embed() {
   const VitConfig& c = config();
   const Tensor patches = act(wide_, 3 * c.patch * c.patch);
   patchify(on_, {.images = image_table_.as<const float* const>(),
@@ -103,11 +99,12 @@ void VitQueue::embed() {
                  .out = patches,
                  .rows = rows()});
   linear_to_stream(weights_->patch, patches, stream(positions_));
+  see_rows("embed", -1, x());
 }
 
 // In a full grid the keys and values of the rows alive are packed first (the index is the last choice's), so
 // that sums run over the same keys in the same order as where the rows themselves are packed.
-AttentionArgs VitQueue::attention_args(const Tensor& q, const Ragged& q_rows, int keys, int width) {
+AttentionArgs VitPass::attention_args(const Tensor& q, const Ragged& q_rows, int keys, int width) {
   const VitConfig& c = config();
   const auto part = [&](const Buffer& b, int from, int row) {
     return heads_view(b.as<char>() + static_cast<int64_t>(from) * bytes_of(dtype()), dtype(), capacity_,
@@ -117,10 +114,10 @@ AttentionArgs VitQueue::attention_args(const Tensor& q, const Ragged& q_rows, in
                      .kv = {part(wide_, keys, width), part(wide_, keys + c.dim, width)},
                      .q_rows = q_rows,
                      .kv_rows = rows(),
-                     .key_bias = sized() ? column(key_bias_, Dtype::f32) : Tensor{},
+                     .key_bias = method().merges || to_longest() ? column(key_bias_, Dtype::f32) : Tensor{},
                      .scale = 1.0f / std::sqrt(static_cast<float>(c.head_dim()))};
   if (!hides_rows()) return args;
-  args.kv_rows.offsets = offsets(laid_out_);
+  args.kv_rows = live_rows();
   const int per = 4 / bytes_of(dtype());  // moved as whole words
   const auto words = [&](const Buffer& b, int from, int row) {
     return matrix_view(b.as<char>() + static_cast<int64_t>(from) * bytes_of(dtype()), Dtype::i32, capacity_,
@@ -135,7 +132,7 @@ AttentionArgs VitQueue::attention_args(const Tensor& q, const Ragged& q_rows, in
 }
 
 // The first query's probabilities go back to where the keys came from.
-void VitQueue::attend_with(const AttentionArgs& args) {
+void VitPass::attend_with(const AttentionArgs& args) {
   if (!args.first_row || !hides_rows()) return attention(on_, args);
   AttentionArgs packed = args;
   packed.first_row = matrix_view(seen_row_.as(), Dtype::f32, capacity_, config().heads);
@@ -147,7 +144,7 @@ void VitQueue::attend_with(const AttentionArgs& args) {
 }
 
 // x += proj(attention(norm1(x)))
-void VitQueue::attend(int block) {
+void VitPass::attend(int block) {
   const VitConfig& c = config();
   const VitBlockWeights& w = weights_->blocks[static_cast<size_t>(block)];
   const double d2 = static_cast<double>(c.dim) * c.dim;
@@ -165,7 +162,9 @@ void VitQueue::attend(int block) {
     linear(on_, {.x = h, .w = &w.q, .out = act(wide_, c.dim, 0, 3 * c.dim), .rows = all});
     linear(on_, {.x = h, .w = &w.kv, .out = act(wide_, 2 * c.dim, c.dim, 3 * c.dim), .rows = all});
   }
-  count(now_.slot, 3 * d2);
+  pass_.count(now_.slot, 3 * d2);
+  see_rows("qkv", block, act(wide_, 3 * c.dim));
+
   const auto part = [&](int i) {
     return heads_view(wide_.as<char>() + static_cast<int64_t>(i) * c.dim * bytes_of(dtype()), dtype(),
                       capacity_, c.heads, c.head_dim(), 3 * c.dim);
@@ -173,54 +172,66 @@ void VitQueue::attend(int block) {
   const Tensor k = part(1), v = part(2);
   AttentionArgs args = attention_args(part(0), all, c.dim, 3 * c.dim);
   args.out = heads_view(narrow_[1].as(), dtype(), capacity_, c.heads, c.head_dim());
-  const Prune& prune = run_->prune;
-  const bool ats = drops_queries(prune, block, c.layers);
-  if (wants_first_row(prune, block, c.layers))
+  const bool drops = drops_queries(method(), run_->prune, block, c.layers);
+  if (wants_first_row(method(), run_->prune, block, c.layers))
     args.first_row = matrix_view(first_row_.as(), Dtype::f32, capacity_, c.heads);
 
-  if (ats && !masked()) {
+  if (drops && !in_grid()) {
     // Pass 1: one query a picture gives the scores; pass 2: the chosen queries see all keys.
     AttentionArgs first = args;
     first.q_index = vector_view(all.offsets, Dtype::i32, batch_);
     first.q_rows = {one_each_.as<int32_t>(), batch_, batch_, 1};
     first.out = heads_view(small_narrow_[1].as(), dtype(), batch_, c.heads, c.head_dim());
     attention(on_, first);
-    count(now_.slot, 2.0 * c.dim);
+    pass_.count(live_slot(), 2.0 * c.dim);
     const int from = now_.slot;
     choose_queries(block, v);
+    const Rows next = rows_after(block);
     args.first_row = {};
     args.q_index = column(kept_, Dtype::i32);
-    args.q_rows = ragged(rows_after(block));
+    args.q_rows = ragged(next);
     attention(on_, args);
-    count_pairs(kind_->slots - 1, from, 2.0 * c.dim);
-    move_rows(column(kept_, Dtype::i32), block);
+    pass_.count_pairs(next.slot, from, 2.0 * c.dim);
+    move_rows(column(kept_, Dtype::i32), next);
+    see_choice(block);
   } else {
     attend_with(args);
-    count_pairs(now_.slot, masked() ? laid_out_ : now_.slot, 2.0 * c.dim);
+    pass_.count_pairs(now_.slot, live_slot(), 2.0 * c.dim);
   }
+  see_rows("attention", block, act(narrow_[1], c.dim));
   linear_to_stream(w.proj, act(narrow_[1], c.dim), x());
-  count(now_.slot, d2);
-  if (ats && masked()) choose_queries(block, v);
+  pass_.count(now_.slot, d2);
+  see_rows("proj", block, x());
+  if (drops && in_grid()) {
+    choose_queries(block, v);
+    see_choice(block);
+  }
+  if (drops) {
+    settle(block);
+    trace({.block = block});
+  }
   after_attention(block, k);
 }
 
 // offsets[i] + t: with one special row the offsets themselves are the index.
-Tensor VitQueue::lead_rows_index() {
-  if (special() == 1) return vector_view(offsets(now_.slot), Dtype::i32, batch_);
+Tensor VitPass::lead_rows_index() {
+  if (special() == 1) return vector_view(pass_.offsets(now_.slot), Dtype::i32, batch_);
   const Tensor index = vector_view(lead_.as(), Dtype::i32, static_cast<int64_t>(batch_) * special());
   lead_rows(on_, {.rows = rows(), .special = special(), .index = index});
   return index;
 }
 
-// The last block when only the special rows are read: they alone ask, and they alone go on.
-void VitQueue::attend_for_readout(int block) {
+// The last block when only the special rows are read: they alone ask, and they alone go on. Same bits for
+// those rows.
+void VitPass::attend_for_readout(int block) {
   const VitConfig& c = config();
   const VitBlockWeights& w = weights_->blocks[static_cast<size_t>(block)];
   const double d2 = static_cast<double>(c.dim) * c.dim;
   const int64_t lead = static_cast<int64_t>(batch_) * special();
   const Tensor h = act(narrow_[0], c.dim);
   norm_linear(w.norm1, x(), w.kv, h, act(wide_, 2 * c.dim), rows());
-  count(now_.slot, 2 * d2);
+  pass_.count(now_.slot, 2 * d2);
+  see_rows("kv", block, act(wide_, 2 * c.dim));
 
   const Ragged asking = leading();
   const Tensor index = lead_rows_index();
@@ -230,25 +241,29 @@ void VitQueue::attend_for_readout(int block) {
   const auto heads = [&](const Buffer& b) {
     return heads_view(b.as(), dtype(), lead, c.heads, c.head_dim(), c.dim);
   };
+  see("q", block, small(small_narrow_[1]), asking, lead_codes_.as<int32_t>());
   AttentionArgs args = attention_args(heads(small_narrow_[1]), asking, 0, 2 * c.dim);
   args.out = heads(small_narrow_[0]);
   attention(on_, args);
-  count_pairs(-1, masked() ? laid_out_ : now_.slot, 2.0 * c.dim);
-  const Tensor few = matrix_view(small_x_.as(), weights_->stream, lead, c.dim);
+  pass_.count_pairs(Pass::kLeading, live_slot(), 2.0 * c.dim);
+  see("attention", block, small(small_narrow_[0]), asking, lead_codes_.as<int32_t>());
+  const Tensor few = read_out_rows();
   gather(on_, {.x = x(), .index = index, .out = few, .rows = asking});
   linear(on_, {.x = small(small_narrow_[0]), .w = &w.proj, .residual = few, .out = few, .rows = asking});
-  count(-1, 2 * d2);
+  pass_.count(Pass::kLeading, 2 * d2);
+  see("proj", block, few, asking, lead_codes_.as<int32_t>());
 }
 
-// x += fc2(gelu(fc1(norm2(x))))
-void VitQueue::feed_forward(int block, const Tensor& x, const Ragged& rows, int slot) {
+// x += fc2(gelu(fc1(norm2(x)))); `few`: of the read-out rows alone.
+void VitPass::feed_forward(int block, bool few) {
   const VitConfig& c = config();
   const VitBlockWeights& w = weights_->blocks[static_cast<size_t>(block)];
-  const bool few = slot < 0;
-  count(slot, 2.0 * c.dim * c.hidden_dim);
+  const Ragged asked = few ? leading() : rows();
+  const Tensor x = few ? read_out_rows() : this->x();
+  pass_.count(few ? Pass::kLeading : now_.slot, 2.0 * c.dim * c.hidden_dim);
   const auto fuses = on_.backend().fuses_mlp;
-  if (fuses && !on_.batch_invariant() && bytes_of(w.fc1.dtype) == 2 && bytes_of(w.fc2.dtype) == 2 &&
-      fuses(rows.expected_rows(), c.dim, c.hidden_dim)) {
+  if (!few && fuses && !on_.batch_invariant() && bytes_of(w.fc1.dtype) == 2 && bytes_of(w.fc2.dtype) == 2 &&
+      fuses(asked.expected_rows(), c.dim, c.hidden_dim)) {
     mlp(on_, {.x = x,
               .norm_gamma = vector_of(w.norm2.gamma),
               .norm_beta = vector_of(w.norm2.beta),
@@ -257,51 +272,66 @@ void VitQueue::feed_forward(int block, const Tensor& x, const Ragged& rows, int 
               .w2 = &w.fc2,
               .act = c.activation,
               .out = x,
-              .rows = rows});
+              .rows = asked});
     now_.measured = false;
     return;
   }
-  const Tensor h = rows_for(w.fc1, w.units.norm2, few ? small_narrow_[1] : narrow_[0], rows.row_capacity),
-               inside = rows_for(w.fc2, w.units.hidden, few ? small_wide_ : wide_, rows.row_capacity);
-  norm_linear(w.norm2, x, w.fc1, h, inside, rows, c.activation);
+  const Tensor h = rows_for(w.fc1, w.units.norm2, few ? small_narrow_[1] : narrow_[0], asked.row_capacity),
+               inside = rows_for(w.fc2, w.units.hidden, few ? small_wide_ : wide_, asked.row_capacity);
+  norm_linear(w.norm2, x, w.fc1, h, inside, asked, c.activation);
   if (few)
-    linear(on_, {.x = inside, .w = &w.fc2, .residual = x, .out = x, .rows = rows});
+    linear(on_, {.x = inside, .w = &w.fc2, .residual = x, .out = x, .rows = asked});
   else
     linear_to_stream(w.fc2, inside, x);
 }
 
-// logits = head(norm(special rows)); with tokens asked for, also norm(all rows).
-void VitQueue::read_out(bool special_only) {
+// logits = head(norm(special rows)); with tokens asked for, also norm(all rows alive).
+void VitPass::read_out(bool special_only) {
   const VitConfig& c = config();
-  const int64_t lead = static_cast<int64_t>(batch_) * special();
-  if (run_->output == Output::tokens)
-    norm(weights_->norm, x(), matrix_view(tokens_.as(), Dtype::f32, capacity_, c.dim), rows());
-  const Dtype head = weights_->head.dtype;
-  const Tensor normed = matrix_view(normed_lead_.as(), head, lead, c.dim);
-  const Tensor few = matrix_view(small_x_.as(), weights_->stream, lead, c.dim),
-               logits = matrix_view(results_.as(), Dtype::f32, batch_, c.classes);
-  const Ragged pictures{one_each_.as<int32_t>(), batch_, batch_, 1};
-  const Tensor index = special_only ? Tensor{} : lead_rows_index();
-  if (special() == 1) {
-    norm_linear(weights_->norm, special_only ? few : x(), weights_->head, normed, logits, pictures,
-                Activation::none, index);
-  } else {  // both read-out rows of a picture side by side
-    norm(weights_->norm, special_only ? few : x(), normed, leading(), index);
-    linear(on_, {.x = matrix_view(normed_lead_.as(), head, batch_, static_cast<int64_t>(special()) * c.dim),
-                 .w = &weights_->head,
-                 .out = logits,
-                 .rows = pictures});
+  if (run_->output == Output::tokens) {
+    Rows alive = now_;
+    alive.slot = live_slot();
+    const Tensor kept = to_longest() || hides_rows() ? column(kept_, Dtype::i32) : Tensor{};
+    norm(weights_->norm, x(), matrix_view(tokens_.as(), Dtype::f32, capacity_, c.dim), ragged(alive), kept);
+    if (kept) follow(kept, now_, alive);
+    kind_->token_slot = alive.slot;
+    kind_->token_column = alive.column;
   }
-  count(-1, static_cast<double>(c.dim) * c.classes);
+  const Tensor few = read_out_rows();
+  Tensor index;  // of the read-out rows where they still stand among the others
+  if (run_->prune.after_block || run_->prune.readout) {
+    if (!special_only) {
+      const Tensor left = run_->prune.after_block ? special_rows_left() : lead_rows_index();
+      gather(on_, {.x = x(), .index = left, .out = few, .rows = leading()});
+    }
+    if (run_->prune.readout) ask_for_readout(few);
+  } else if (!special_only) {
+    index = lead_rows_index();
+  }
+  // The head is f32 whatever the rest is: it costs next to nothing, and near ties between classes are decided
+  // here.
+  const int64_t lead = static_cast<int64_t>(batch_) * special();
+  norm(weights_->norm, index ? x() : few, matrix_view(normed_lead_.as(), Dtype::f32, lead, c.dim), leading(),
+       index);
+  // The read-out rows of a picture side by side.
+  const Tensor normed =
+      matrix_view(normed_lead_.as(), Dtype::f32, batch_, static_cast<int64_t>(special()) * c.dim);
+  const Tensor logits = matrix_view(pass_.answers(), Dtype::f32, batch_, c.classes);
+  const Ragged pictures{one_each_.as<int32_t>(), batch_, batch_, 1};
+  see("head_input", c.layers, normed, pictures, nullptr);
+  linear(on_, {.x = normed, .w = &weights_->head, .out = logits, .rows = pictures});
+  pass_.count(Pass::kLeading, static_cast<double>(c.dim) * c.classes);
+  see("logits", c.layers, logits, pictures, nullptr);
 }
 
-void VitQueue::queue_forward() {
+void VitPass::queue_forward() {
   const int layers = config().layers;
-  const bool skips = run_->output == Output::logits && !run_->whole_last_block;
+  const bool skips = run_->output == Output::logits && !run_->whole_last_block && !run_->prune.after_block;
   now_ = {.capacity = capacity_, .longest = max_len_};
-  kind_->slots = 1;
-  kind_->terms.clear();
-  kind_->kept_slot.assign(static_cast<size_t>(layers), 0);
+  kind_->kept_slot.clear();
+  kind_->matchings.clear();
+  kind_->stages.clear();
+  kind_->columns = 1;
   embed();
   start_pruning();
   for (int block = 0; block < layers; ++block) {
@@ -309,18 +339,17 @@ void VitQueue::queue_forward() {
     before_block(block);
     if (last) {
       attend_for_readout(block);
-      const int64_t lead = static_cast<int64_t>(batch_) * special();
-      feed_forward(block, matrix_view(small_x_.as(), weights_->stream, lead, config().dim), leading(), -1);
+      feed_forward(block, true);
+      see("block", block, read_out_rows(), leading(), lead_codes_.as<int32_t>());
     } else {
       attend(block);
-      feed_forward(block, x(), rows(), now_.slot);
+      feed_forward(block, false);
+      see_rows("block", block, x());
       after_block(block);
     }
-    kind_->kept_slot[static_cast<size_t>(block)] = last ? -1 : masked() ? laid_out_ : now_.slot;
+    kind_->kept_slot.push_back(last ? Pass::kLeading : live_slot());
   }
   read_out(skips);
-  kind_->last_slot = now_.slot;
-  kind_->last_set = now_.set;
 }
 
 }  // namespace hedgerow
