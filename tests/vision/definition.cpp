@@ -116,15 +116,14 @@ void Model::whole_block(int block) {
 void Model::last_block_for_readout(int block) {
   const VitBlockParameters& b = p_.blocks[static_cast<size_t>(block)];
   const double d2 = static_cast<double>(c_.dim) * c_.dim;
-  Rows qkv = ops_.norm_linear(x_, {b.norm1_weight, b.norm1_bias, c_.norm_eps},
-                              {b.qkv_weight, b.qkv_bias, 3 * c_.dim});
-  Rows kv = columns(qkv, c_.dim, 2 * c_.dim);
-  at("qkv", block, kv, code_);
   std::vector<int> lead(static_cast<size_t>(special()));
   std::iota(lead.begin(), lead.end(), 0);
-  Rows out = ops_.attention(take(columns(qkv, 0, c_.dim), lead), columns(kv, 0, c_.dim),
-                            columns(kv, c_.dim, c_.dim), size_, c_.heads)
-                 .out;
+  const Rows qkv = ops_.norm_linear(x_, {b.norm1_weight, b.norm1_bias, c_.norm_eps},
+                                    {b.qkv_weight, b.qkv_bias, 3 * c_.dim});
+  Rows kv = columns(qkv, c_.dim, 2 * c_.dim), q = take(columns(qkv, 0, c_.dim), lead);
+  at("kv", block, kv, code_);
+  at("q", block, q, {code_.begin(), code_.begin() + special()});
+  Rows out = ops_.attention(q, columns(kv, 0, c_.dim), columns(kv, c_.dim, c_.dim), size_, c_.heads).out;
   out_.macs += computed() * 2 * d2 + special() * (2 * d2 + 2.0 * x_.count * c_.dim);
   keep(lead);
   at("attention", block, out, code_);

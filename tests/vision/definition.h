@@ -20,7 +20,8 @@
 
 namespace hedgerow::test {
 
-// Codes of rows: patch p is p + 1, special row t is -(t + 1), the fused row of stage s is kFusedRow + s.
+// Codes of rows: patch p is p + 1, special row t is -(t + 1), the fused row of
+// stage s is kFusedRow + s (what others call 0).
 constexpr int32_t kFusedRow = 1 << 24;
 
 // A choice made in (or before) a block: rows that go on, in their new order, as indices among the rows
@@ -37,10 +38,9 @@ struct DefinedRun {
   Layout layout = Layout::ragged;  // decides nothing but the multiply-adds; padded_max counts as ragged
   bool whole_last_block = false;   // also where tokens are asked for
   const std::vector<ImposedChoice>* imposed = nullptr;  // blocks without one: the definition's own choice
-  // Called at every named place with the rows there, which it may look at and replace: "embed", "qkv" (in a
-  // last block of read-out rows only: k and v), "attention", "proj" (with the residual), "block",
-  // "head_input" (normalised, [special, dim]), "logits" ([1, classes]). code: of each row; for a sequence of
-  // rows [count].
+  // Called at every place that an observer sees (model/observer.h) with the rows there, which it may look at
+  // and replace. code: of each row. The last block has "kv" and, of the rows that are read out, "q" for
+  // "qkv", unless it is whole; "head_input" is [special, dim], "logits" [1, classes].
   std::function<void(const char* place, int block, Rows& rows, const std::vector<int32_t>& code)> at;
 };
 
