@@ -106,6 +106,7 @@ void VitPass::drop(SelectArgs rule, int block) {
   if (in_grid() && fuse) how.alive_out = column(role_, Dtype::u8);
   const Ragged from = rows();
   const Tensor before = x();
+  see_rows("score", block, how.score);
   select(on_, how);
   if (in_grid()) {
     live_slot_ = slot;
@@ -145,6 +146,7 @@ void VitPass::choose_queries(int block, const Tensor& v) {
   how.mode = run_->prune.imposed.empty() ? SelectMode::ats : SelectMode::top_k;
   how.count = counts_at(block);
   how.samples = plan_samples_;
+  see_rows("score", block, how.score);
   select(on_, how);
   if (in_grid()) live_slot_ = slot;
 }
