@@ -41,6 +41,7 @@ struct DefinedRun {
   // Called at every place that an observer sees (model/observer.h) with the rows there, which it may look at
   // and replace. code: of each row. The last block has "kv" and, of the rows that are read out, "q" for
   // "qkv", unless it is whole; "head_input" is [special, dim], "logits" [1, classes].
+  // A bound of infinity: anything may stand there.
   std::function<void(const char* place, int block, Rows& rows, const std::vector<int32_t>& code)> at;
 };
 

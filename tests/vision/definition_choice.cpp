@@ -184,32 +184,39 @@ Partners partners_of(const Rows& direction, const std::vector<uint8_t>& role) {
   const reference::Matched m = reference::match({.unit = given.matrix(),
                                                  .role = vector_view(role.data(), Dtype::u8, direction.count),
                                                  .rows = given.ragged()});
-  double unused = 0;
-  return partners_as(direction, role, {m.best.begin(), m.best.end()}, unused);
+  Partners p{m.best, Rows(direction.count, 1)};
+  for (int i = 0; i < direction.count; ++i) {
+    const int to = m.best[static_cast<size_t>(i)];
+    p.similarity.row(i)[0] = to < 0 ? 0 : similarity(direction, i, to);
+    p.similarity.off(i)[0] = to < 0 ? INFINITY : 0;
+    // The largest of several values is off by no more than the one of them that is off most.
+    for (int j = 0; to >= 0 && j < direction.count; ++j)
+      if (role[static_cast<size_t>(j)] == 2)
+        p.similarity.off(i)[0] = std::max(p.similarity.off(i)[0], similarity_off(direction, i, j));
+  }
+  return p;
 }
 
-Partners partners_as(const Rows& direction, const std::vector<uint8_t>& role, const std::vector<int>& into,
-                     double& strain) {
-  Partners p{into, Rows(direction.count, 1)};
+double strain_of_partners(const Rows& direction, const std::vector<uint8_t>& role,
+                          const std::vector<int>& into) {
+  double strain = 0;
   for (int i = 0; i < direction.count; ++i) {
     const int to = into[static_cast<size_t>(i)];
     if (to < 0) continue;
-    p.similarity.row(i)[0] = similarity(direction, i, to);
-    p.similarity.off(i)[0] = similarity_off(direction, i, to);
-    if (role[static_cast<size_t>(i)] != 1 || role[static_cast<size_t>(to)] != 2) strain = INFINITY;
+    if (role[static_cast<size_t>(i)] != 1 || role[static_cast<size_t>(to)] != 2) return INFINITY;
     const double needed = least_strain([&](double by) {
-      const double s = p.similarity.row(i)[0], off = by * p.similarity.off(i)[0];
-      for (int j = 0; j < direction.count; ++j) {
-        if (role[static_cast<size_t>(j)] != 2 || j == to) continue;
-        const double other = similarity(direction, i, j), other_off = by * similarity_off(direction, i, j);
-        if (!may_beat({s - off, s + off, to, true}, {other - other_off, other + other_off, j, false}))
+      const auto range = [&](int j, bool in) {
+        const double s = similarity(direction, i, j), off = by * similarity_off(direction, i, j);
+        return Range{s - off, s + off, j, in};
+      };
+      for (int j = 0; j < direction.count; ++j)
+        if (role[static_cast<size_t>(j)] == 2 && j != to && !may_beat(range(to, true), range(j, false)))
           return false;
-      }
       return true;
     });
     strain = std::max(strain, needed);
   }
-  return p;
+  return strain;
 }
 
 }  // namespace hedgerow::test

@@ -27,12 +27,12 @@ double strain_of(const Rule& rule, const Rows& score, const std::vector<int>& ke
 
 // Who goes into whom. direction: rows of length one; role: 1 source, 2 target, 0 neither.
 struct Partners {
-  std::vector<int> best;  // [rows] -1 where there is none
-  Rows similarity;        // [rows, 1]
+  std::vector<int> best;  // [rows] each source's most similar target, -1 where there is none
+  Rows similarity;        // [rows, 1]; of rows that are no source anything
 };
 Partners partners_of(const Rows& direction, const std::vector<uint8_t>& role);
-// Similarity of each source to the target it goes into; its strain against the most similar one.
-Partners partners_as(const Rows& direction, const std::vector<uint8_t>& role, const std::vector<int>& into,
-                     double& strain);
+// Of sources that go into others than the most similar; into < 0: does not go.
+double strain_of_partners(const Rows& direction, const std::vector<uint8_t>& role,
+                          const std::vector<int>& into);
 
 }  // namespace hedgerow::test

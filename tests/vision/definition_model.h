@@ -34,7 +34,7 @@ class Model {
   Rows paper_gate();
   Rows custom(int block) const;
   const ImposedChoice* imposed(int block) const;
-  std::vector<int> choose(int block, const Rule& rule, const Rows& score);
+  std::vector<int> choose(int block, const Rule& rule, Rows& score);
   void keep(const std::vector<int>& kept);
   void fold(const std::vector<int>& kept, const std::vector<int>& into, const Rows& similarity,
             MergeRule rule);

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // The pruning methods, each as its paper has it. Kept rows stay in their order, fused rows come behind them;
 // ToMe has an order of its own (docs/design.md).
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 
+#include "hedgerow/core/error.h"
 #include "hedgerow/core/rng.h"
 #include "tests/vision/definition_given.h"
 #include "tests/vision/definition_model.h"
@@ -19,14 +21,22 @@ double square(int d) { return static_cast<double>(d) * d; }
 }  // namespace
 
 const ImposedChoice* Model::imposed(int block) const {
-  if (run_.imposed)
-    for (const ImposedChoice& c : *run_.imposed)
-      if (c.block == block) return &c;
+  if (!run_.imposed) return nullptr;
+  for (const ImposedChoice& c : *run_.imposed) {
+    if (c.block != block) continue;
+    const auto within = [&](int i, int low) { return i >= low && i < x_.count; };
+    for (int i : c.kept) require(within(i, 0), fmt::format("imposed in block {}: no row {}", block, i));
+    for (int i : c.into) require(within(i, -1), fmt::format("imposed in block {}: into no row {}", block, i));
+    require(c.into.empty() || static_cast<int>(c.into.size()) == x_.count,
+            fmt::format("imposed in block {}: {} rows, not {}", block, c.into.size(), x_.count));
+    return &c;
+  }
   return nullptr;
 }
 
 // The rows that stay: by the rule, or as imposed, which then must be near what the rule says.
-std::vector<int> Model::choose(int block, const Rule& rule, const Rows& score) {
+std::vector<int> Model::choose(int block, const Rule& rule, Rows& score) {
+  at("score", block, score, code_);
   const ImposedChoice* choice = imposed(block);
   if (!choice) return choice_by(rule, score);
   out_.strain = std::max(out_.strain, strain_of(rule, score, choice->kept));
@@ -44,7 +54,7 @@ void Model::keep(const std::vector<int>& kept) {
 // Rao et al. 2021: before three blocks, patches * keep^stage by the predictor's log-probability of "keep".
 void Model::dynamicvit(int block) {
   if (stage(block) < 0) return;
-  const Rows score = predictor(stage(block));
+  Rows score = predictor(stage(block));
   keep(choose(block, {.special = special(), .count = dynamicvit_count(patches_, budget().keep, stage(block))},
               score));
 }
@@ -72,7 +82,7 @@ Rows Model::predictor(int stage) {
 // Liang et al. 2022: between attention and MLP of three blocks, by the class token's attention. What is
 // dropped becomes one row, weighted by that attention, behind the others.
 void Model::evit(int block, const Rows& first_row) {
-  const Rows score = ops_.head_score(first_row, c_.heads, {});
+  Rows score = ops_.head_score(first_row, c_.heads, {});
   const std::vector<int> kept =
       choose(block, {.special = special(), .count = evit_count(live(), budget().keep)}, score);
   std::vector<int> dropped;
@@ -91,7 +101,7 @@ void Model::evit(int block, const Rows& first_row) {
 // Fayyaz et al. 2022: the score is the class token's attention, all heads, times the length of the value; as
 // many heights as there were patches each take the row nearest in the running sum.
 std::vector<int> Model::adaptive_sampling(int block, const Rows& first_row, const Rows& v) {
-  const Rows score = ops_.head_score(first_row, 1, ops_.row_norm(v, c_.heads));
+  Rows score = ops_.head_score(first_row, 1, ops_.row_norm(v, c_.heads));
   out_.macs += computed() * c_.dim;
   Rule rule{.mode = SelectMode::ats, .special = special(), .samples = patches_};
   const auto& counts = run_.prune.imposed;
@@ -112,27 +122,23 @@ void Model::tome(int block, const Rows& keys) {
   const Rows direction = ops_.directions(keys, c_.heads);
   out_.macs += 0.25 * square(x_.count) * c_.head_dim();
 
-  // The sources that stay, best partner or not: seen as a choice among sources, the ones with r best partners
-  // "stay" in that choice.
+  // The sources with the r most similar partners merge: they "stay" in a choice among sources.
   Partners partners = partners_of(direction, role);
-  std::vector<int> sources, place(static_cast<size_t>(x_.count), -1);
+  at("similarity", block, partners.similarity, code_);
+  std::vector<int> sources, merging, into(static_cast<size_t>(x_.count), -1);
   for (int i = 0; i < x_.count; ++i)
-    if (role[static_cast<size_t>(i)] == 1)
-      place[static_cast<size_t>(i)] = static_cast<int>(sources.size()), sources.push_back(i);
+    if (role[static_cast<size_t>(i)] == 1) sources.push_back(i);
   const Rule most_similar{.special = 0, .count = pairs};
   const Rows score = take(partners.similarity, sources);
-  std::vector<int> into(static_cast<size_t>(x_.count), -1);
   if (const ImposedChoice* choice = imposed(block)) {
     into = choice->into;
-    std::vector<int> merging;
-    for (int i = 0; i < x_.count; ++i)
-      if (into[static_cast<size_t>(i)] >= 0 && place[static_cast<size_t>(i)] >= 0)
-        merging.push_back(place[static_cast<size_t>(i)]);
-    out_.strain = std::max(out_.strain, strain_of(most_similar, score, merging));
-    partners = partners_as(direction, role, into, out_.strain);
+    for (size_t s = 0; s < sources.size(); ++s)
+      if (into[static_cast<size_t>(sources[s])] >= 0) merging.push_back(static_cast<int>(s));
+    out_.strain = std::max(
+        {out_.strain, strain_of(most_similar, score, merging), strain_of_partners(direction, role, into)});
   } else {
-    for (int at : choice_by(most_similar, score)) {
-      const size_t i = static_cast<size_t>(sources[static_cast<size_t>(at)]);
+    for (int s : choice_by(most_similar, score)) {
+      const size_t i = static_cast<size_t>(sources[static_cast<size_t>(s)]);
       into[i] = partners.best[i];
     }
   }
@@ -140,8 +146,8 @@ void Model::tome(int block, const Rows& keys) {
   for (int part : {0, 1, 2})
     for (int i = 0; i < x_.count; ++i)
       if (role[static_cast<size_t>(i)] == part && into[static_cast<size_t>(i)] < 0) kept.push_back(i);
-  fold(kept, into, partners.similarity, MergeRule::size_weighted);
   check_order(block, kept);
+  fold(kept, into, partners.similarity, MergeRule::size_weighted);
 }
 
 // Chen et al. 2023: by the class token's attention, rows past the prune count leave, rows past the merge
@@ -154,8 +160,9 @@ void Model::diffrate(int block, const Rows& first_row) {
   const size_t b = static_cast<size_t>(block);
   const int survive = count(list.prune[b]), stay = count(std::min(list.prune[b], list.merge[b]));
   if (stay == live()) return;
-  const Rows score = ops_.head_score(first_row, c_.heads, {});
+  Rows score = ops_.head_score(first_row, c_.heads, {});
   const Rule prune{.special = special(), .count = survive}, merge{.special = special(), .count = stay};
+  at("score", block, score, code_);
   std::vector<int> kept = choice_by(merge, score), survivors = choice_by(prune, score);
   const ImposedChoice* choice = imposed(block);
   if (choice) {
@@ -169,11 +176,15 @@ void Model::diffrate(int block, const Rows& first_row) {
   for (int i : survivors) role[static_cast<size_t>(i)] = i < special() ? 0 : 1;
   for (int i : kept) role[static_cast<size_t>(i)] = i < special() ? 0 : 2;
   const Rows direction = ops_.directions(x_, 1);
-  const Partners partners =
-      choice ? partners_as(direction, role, choice->into, out_.strain) : partners_of(direction, role);
+  Partners partners = partners_of(direction, role);
+  if (survive > stay) at("similarity", block, partners.similarity, code_);
+  if (choice) {
+    out_.strain = std::max(out_.strain, strain_of_partners(direction, role, choice->into));
+    partners.best = choice->into;
+  }
   out_.macs += static_cast<double>(survive - stay) * stay * c_.dim;
-  fold(kept, partners.best, partners.similarity, MergeRule::plain_mean);
   check_order(block, kept);
+  fold(kept, partners.best, partners.similarity, MergeRule::plain_mean);
 }
 
 void Model::fold(const std::vector<int>& kept, const std::vector<int>& into, const Rows& similarity,

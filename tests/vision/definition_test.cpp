@@ -176,6 +176,7 @@ TEST_P(Definition, holds_from_place_to_place_and_at_every_choice) {
 }
 
 TEST_P(Definition, gives_the_logits_from_the_pixels_alone) {
+  if (which().layout != Layout::ragged) GTEST_SKIP() << "all layouts give the same bits: vit_test";
   for (size_t i = 0; i < 3; ++i) {
     const Defined want = define_picture(i, nullptr);
     double moved = 0;

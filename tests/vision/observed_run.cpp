@@ -34,7 +34,7 @@ void ObservedRun::see(const Observation& o) {
     return;
   }
   now_ = offsets;
-  Seen seen{static_cast<int>(o.value.extents[1]), {}, offsets, {}};
+  Seen seen{o.value.rank == 1 ? 1 : static_cast<int>(o.value.extents[1]), {}, offsets, {}};
   for (int i = 0; i < rows; ++i)
     for (int c = 0; c < seen.width; ++c) seen.values.push_back(value(o.value, i * o.value.strides[0] + c));
   if (o.patch) seen.codes.assign(o.patch, o.patch + rows);
@@ -64,7 +64,8 @@ std::vector<ImposedChoice> ObservedRun::choices(int picture, int patches) const 
       if (row >= 0) own.kept.push_back(rank(row));
       next.push_back(row >= 0 ? row - begin : place_in_grid(kFusedRow + stage, patches));
     }
-    for (int32_t i = begin; !c.into.empty() && i < c.before[p + 1]; ++i) {
+    const int32_t end = begin + static_cast<int32_t>(alive.size());  // padding stands behind
+    for (int32_t i = begin; !c.into.empty() && i < end; ++i) {
       const int32_t to = c.into[static_cast<size_t>(i)];
       own.into.push_back(to < 0 ? -1 : to - begin);
     }
@@ -95,6 +96,7 @@ double ObservedRun::distance(int picture, int patches, const char* place, int bl
     const float* values =
         seen.values.data() + row * static_cast<size_t>(seen.width) + (in_one ? i * rows.width : 0);
     for (int c = 0; c < rows.width; ++c) {
+      if (rows.off(i)[c] == INFINITY) continue;  // holds anything
       const double off = std::fabs(values[c] - rows.row(i)[c]);
       worst = std::max(worst, off == 0 ? 0 : off <= 0x1p1000 ? off / rows.off(i)[c] : INFINITY);
       if (replace) rows.row(i)[c] = values[c], rows.off(i)[c] = 0;
