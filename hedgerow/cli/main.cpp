@@ -65,6 +65,7 @@ int run(int argc, char** argv) {
     commands.emplace_back(sub, make(*sub));
   };
   add(app, "classify", "label pictures", add_classify);
+  add(app, "compare", "run pictures in two ways and say where their rows part", add_compare);
   add(app, "info", "describe a checkpoint", add_info);
   CLI::App* bench = app.add_subcommand("bench", "measure speed");
   bench->require_subcommand(1);

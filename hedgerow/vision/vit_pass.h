@@ -67,7 +67,6 @@ class VitPass {
 
   // vit_run.cpp
   void check(const VitImage* images, int batch, const VitRun& run) const;
-  void reserve_for(const VitRun& run, const VitImage* images, int batch);
   void note_sizes(const VitImage* images, int batch, const Prune& prune);
   const std::vector<float>& positions_of(int grid_h, int grid_w);
   void place_shapes();
@@ -75,6 +74,8 @@ class VitPass {
   void upload_plan();
   KindKey key_of(const VitRun& run, int batch) const;
   Kind& kind_for(const VitRun& run);
+  // vit_reserve.cpp
+  void reserve_for(const VitRun& run, const VitImage* images, int batch);
   // vit_results.cpp
   void fetch_rows();
   void read_results();
