@@ -12,7 +12,10 @@
 namespace hedgerow::test {
 
 constexpr double kUnit = 0x1p-24;  // of one f32 operation
-inline double chain(int64_t n) { return 2 * static_cast<double>(n + 2) * kUnit; }
+// Of a sum of n products, relative to the sum of their absolute values: one chain in any order, each product
+// rounded too; or many short chains, as sums over the channels of a row are.
+inline double chain(int64_t n) { return static_cast<double>(n + 2) * kUnit; }
+inline double short_chains(int64_t n) { return (static_cast<double>(n) / 16 + 24) * kUnit; }
 
 // The f32 rows that the definitions of ops take.
 struct Given {

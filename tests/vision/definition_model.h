@@ -30,8 +30,8 @@ class Model {
   void tome(int block, const Rows& keys);
   void diffrate(int block, const Rows& first_row);
   void prune_once(int block, const Rows& first_row);
-  Rows predictor(int stage);
-  Rows paper_gate();
+  Rows predictor(int block);
+  Rows paper_gate(int block);
   Rows custom(int block) const;
   const ImposedChoice* imposed(int block) const;
   std::vector<int> choose(int block, const Rule& rule, Rows& score);

@@ -129,8 +129,8 @@ Rows Ops::layer_norm(const Rows& x, const Norm& n) const {
     const Moments m = moments(x, i, n.eps);
     for (int c = 0; c < x.width; ++c) {
       const double z = std::fabs(x.row(i)[c] - m.mean) / m.deviation;
-      const double moved = (off(x, i, c) + m.off + chain(x.width) * m.size) / m.deviation +
-                           z * (m.off / m.deviation + chain(x.width) + 8 * kUnit);
+      const double moved = (off(x, i, c) + m.off + short_chains(x.width) * m.size) / m.deviation +
+                           z * (m.off / m.deviation + short_chains(x.width));
       const size_t at = static_cast<size_t>(c);
       y.off(i)[c] =
           std::fabs(n.gamma[at]) * moved + 2 * kUnit * (std::fabs(n.beta[at]) + std::fabs(y.row(i)[c]));

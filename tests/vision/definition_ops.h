@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The ops of kernels/reference on the rows of one picture, each value with a bound: how far a backend may be
 // from it. Bounds are running error analysis (Higham 2002, ch. 3): what the inputs may be off, carried
-// through the op's derivative in absolute values, plus the op's own rounding. A chain of n f32 additions and
-// products in any order is off by at most 2 (n + 2) 2^-24 of the sum of its absolute terms (twice: a product
-// may round apart); a value stored by half of its dtype's last place. GELU: 1e-6 (kernels/cpu/gelu.h).
-// Softmax: see Ops::attention.
+// through the op's derivative in absolute values, plus the op's own rounding. A sum of n products is off by
+// at most (n + 2) 2^-24 of the sum of their absolute values, whatever the order; a sum over the channels of a
+// row by (n / 16 + 24) 2^-24 (sum_steps in tests/support.h); a stored value by half of its dtype's last
+// place. GELU: 1e-6 (kernels/cpu/gelu.h). Softmax: see Ops::attention.
 //
 // Bounds are worst cases and grow with every op: they mean something over the few ops between two places at
 // which rows are replaced by observed ones (bound 0), not over a whole model.

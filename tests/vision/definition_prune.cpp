@@ -54,14 +54,14 @@ void Model::keep(const std::vector<int>& kept) {
 // Rao et al. 2021: before three blocks, patches * keep^stage by the predictor's log-probability of "keep".
 void Model::dynamicvit(int block) {
   if (stage(block) < 0) return;
-  Rows score = predictor(stage(block));
+  Rows score = predictor(block);
   keep(choose(block, {.special = special(), .count = dynamicvit_count(patches_, budget().keep, stage(block))},
               score));
 }
 
 // LayerNorm, D to D, GELU; half of the channels become their mean over all patches; then D/2, D/4, 2.
-Rows Model::predictor(int stage) {
-  const PredictorParameters& w = p_.predictors[static_cast<size_t>(stage)];
+Rows Model::predictor(int block) {
+  const PredictorParameters& w = p_.predictors[static_cast<size_t>(stage(block))];
   const int d = c_.dim;
   const Activation gelu = Activation::gelu_erf;
   Rows h = ops_.layer_norm(x_, {w.norm_weight, w.norm_bias, kPredictorEps});
@@ -69,6 +69,7 @@ Rows Model::predictor(int stage) {
   h = ops_.linear(h, {w.in_weight, w.in_bias, d}, gelu);
   ops_.store_rows(h);
   h = ops_.global_half(h, special());
+  at("predictor", block, h, code_);
   h = ops_.linear(h, {w.out0_weight, w.out0_bias, d / 2}, gelu);
   ops_.store_rows(h);
   h = ops_.linear(h, {w.out2_weight, w.out2_bias, d / 4}, gelu);
@@ -214,7 +215,7 @@ void Model::prune_once(int block, const Rows& first_row) {
   } else if (m == PruneMethod::paper_evit) {
     score = ops_.head_score(first_row, c_.heads, {});
   } else if (m == PruneMethod::paper_dynamicvit) {
-    score = paper_gate();
+    score = paper_gate(block);
   } else if (m == PruneMethod::custom) {
     score = custom(block + 1);
   } else {
@@ -248,7 +249,7 @@ void Model::prune_once(int block, const Rows& first_row) {
 
 // An untrained gate: LayerNorm, D to D/2, GELU, its mean over all rows beside it, D/2, GELU, 2. Drawn as
 // PyTorch starts an nn.Linear.
-Rows Model::paper_gate() {
+Rows Model::paper_gate(int block) {
   const int d = c_.dim, half = d / 2;
   const auto draw = [&](uint64_t key, int count, int k) {
     std::vector<float> w(static_cast<size_t>(count));
@@ -263,6 +264,7 @@ Rows Model::paper_gate() {
   h = ops_.linear(h, {draw(0, half * d, d), draw(1, half, d), half}, Activation::gelu_erf);
   ops_.store_rows(h);
   h = ops_.global_half(side_by_side({h, h}), 0);
+  at("predictor", block, h, code_);
   h = ops_.linear(h, {draw(2, half * d, d), draw(3, half, d), half}, Activation::gelu_erf);
   ops_.store_rows(h);
   h = ops_.linear(h, {draw(4, 2 * half, half), draw(5, 2, half), 2});

@@ -92,7 +92,7 @@ Rows Ops::row_norm(const Rows& x, int heads) const {
   for (int i = 0; i < x.count; ++i) {
     double sum = 0;
     for (int c = 0; c < x.width; ++c) sum += off(x, i, c) * off(x, i, c);
-    y.bound[static_cast<size_t>(i)] = std::sqrt(sum) + chain(x.width) * y.row(i)[0];
+    y.bound[static_cast<size_t>(i)] = std::sqrt(sum) + short_chains(x.width) * y.row(i)[0];
   }
   return y;
 }
@@ -112,14 +112,16 @@ Rows Ops::head_score(const Rows& p, double divisor, const Rows& weight) const {
   return y;
 }
 
-// log_softmax moves by at most the sum of what its two inputs move.
+// log_softmax falls by the other's probability for what the difference of its inputs grows.
 Rows Ops::keep_log_prob(const Rows& two) const {
   const Given in(two);
   Rows y = column_of(reference::keep_log_prob({.x = in.matrix(), .rows = in.ragged()}));
-  for (int i = 0; i < two.count; ++i)
-    y.bound[static_cast<size_t>(i)] =
-        off(two, i, 0) + off(two, i, 1) +
-        8 * kUnit * (1 + std::fabs(two.row(i)[0]) + std::fabs(two.row(i)[1]) + std::fabs(y.row(i)[0]));
+  for (int i = 0; i < two.count; ++i) {
+    const double moved = off(two, i, 0) + off(two, i, 1);
+    y.off(i)[0] =
+        moved * std::min(1.0, -std::expm1(y.row(i)[0]) + moved) +
+        4 * kUnit * (1 + std::fabs(two.row(i)[0]) + std::fabs(two.row(i)[1]) + std::fabs(y.row(i)[0]));
+  }
   return y;
 }
 
