@@ -21,6 +21,7 @@ void VitPass::merge_by_keys(int block, const Tensor& k) {
   unit_row(on_, {.x = k, .out = unit, .rows = all});
   match(on_, {.unit = unit, .role = role, .rows = all, .best = best, .similarity = similarity});
   kind_->matchings.push_back({block, live_slot(), 0.25 * head_dim});
+  see_rows("similarity", block, similarity);
   // The sources that merge: the r most similar.
   SelectArgs how = select_args(pass_.new_slot());
   how.score = similarity;
@@ -46,6 +47,7 @@ void VitPass::merge_by_keys(int block, const Tensor& k) {
 void VitPass::merge_by_list(int block) {
   if (!(plan().cuts >> block & 1)) return;
   rank(block);
+  see_rows("score", block, column(score_, Dtype::f32));
   const Tensor role = column(role_, Dtype::u8), survivors = column(survivors_, Dtype::u8);
   SelectArgs prune = select_args(pass_.new_slot()), merge = select_args(pass_.new_slot());
   prune.count = counts_at(block), prune.alive_out = survivors;
@@ -63,6 +65,7 @@ void VitPass::merge_by_list(int block) {
   match(
       on_,
       {.unit = unit, .role = role, .rows = all, .best = into, .similarity = column(similarity_, Dtype::f32)});
+  see_rows("similarity", block, column(similarity_, Dtype::f32));
   kind_->matchings.push_back({block, kNoSlot, static_cast<double>(config().dim)});
   apply_merge(MergeRule::plain_mean, into, block);
 }

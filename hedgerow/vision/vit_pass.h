@@ -104,8 +104,8 @@ class VitPass {
   void rank(int block);
   void score_first_row(float divisor, const Tensor& weight);
   void score_norm(const Tensor& x, const Buffer& to);
-  void score_predictor(int stage);
-  void score_paper_gate();
+  void score_predictor(int block);
+  void score_paper_gate(int block);
   void drop(SelectArgs rule, int block);
   void settle(int block);  // what follows from rows that have moved or been marked
   void move_rows(const Tensor& index, Rows next);

@@ -106,6 +106,7 @@ void VitPass::drop(SelectArgs rule, int block) {
   if (in_grid() && fuse) how.alive_out = column(role_, Dtype::u8);
   const Ragged from = rows();
   const Tensor before = x();
+  see_rows("score", block, how.score);
   select(on_, how);
   if (in_grid()) {
     live_slot_ = slot;
@@ -145,6 +146,7 @@ void VitPass::choose_queries(int block, const Tensor& v) {
   how.mode = run_->prune.imposed.empty() ? SelectMode::ats : SelectMode::top_k;
   how.count = counts_at(block);
   how.samples = plan_samples_;
+  see_rows("score", block, how.score);
   select(on_, how);
   if (in_grid()) live_slot_ = slot;
 }
@@ -183,9 +185,9 @@ void VitPass::rank(int block) {
     case RanksBy::row_norm:
       return score_norm(x(), score_);
     case RanksBy::predictor:
-      return score_predictor(prune_stage(block, config().layers));
+      return score_predictor(block);
     case RanksBy::gate:
-      return score_paper_gate();
+      return score_paper_gate(block);
     case RanksBy::cls_attention:
       return score_first_row(heads, {});
     case RanksBy::cls_attention_and_norm:  // the paper's ATS: its "value norm" is the norm of the block's
@@ -216,9 +218,9 @@ void VitPass::score_first_row(float divisor, const Tensor& weight) {
 
 // DynamicViT: layer norm, D -> D, GELU, the second half of the channels averaged over the picture, then D/2,
 // D/4, 2.
-void VitPass::score_predictor(int stage) {
+void VitPass::score_predictor(int block) {
+  const int d = config().dim, stage = prune_stage(block, config().layers);
   const PredictorWeights& w = weights_->predictors[static_cast<size_t>(stage)];
-  const int d = config().dim;
   constexpr float kPredictorEps = 1e-5f;  // its layer norm is PyTorch's default, not the model's 1e-6
   const Ragged all = rows();
   const Tensor a = act(between_.as(), d), b = act(attended_.as(), d), half = act(wide_, d / 2),
@@ -226,6 +228,7 @@ void VitPass::score_predictor(int stage) {
   norm(w.norm, x(), a, all, {}, kPredictorEps);
   linear(on_, {.x = a, .w = &w.in, .act = Activation::gelu_erf, .out = b, .rows = all});
   global_half(on_, {.x = b, .alive = alive_or_none(), .special = special(), .rows = all});
+  see_rows("predictor", block, b);
   linear(on_, {.x = b, .w = &w.out0, .act = Activation::gelu_erf, .out = half, .rows = all});
   linear(on_, {.x = half, .w = &w.out2, .act = Activation::gelu_erf, .out = quarter, .rows = all});
   linear(on_, {.x = quarter, .w = &w.out4, .out = two, .rows = all});
@@ -234,7 +237,7 @@ void VitPass::score_predictor(int stage) {
 }
 
 // The paper's untrained gate: layer norm, D -> D/2, GELU, its mean over all tokens beside it, D/2, GELU, 2.
-void VitPass::score_paper_gate() {
+void VitPass::score_paper_gate(int block) {
   const PaperGate& w = *gate_;
   const int d = config().dim;
   constexpr float kGateEps = 1e-5f;
@@ -244,6 +247,7 @@ void VitPass::score_paper_gate() {
   norm(w.norm, x(), a, all, {}, kGateEps);
   linear(on_, {.x = a, .w = &w.local, .act = Activation::gelu_erf, .out = b, .rows = all});
   global_half(on_, {.x = b, .alive = alive_or_none(), .special = 0, .rows = all});
+  see_rows("predictor", block, b);
   linear(on_, {.x = b, .w = &w.head0, .act = Activation::gelu_erf, .out = half, .rows = all});
   linear(on_, {.x = half, .w = &w.head1, .out = two, .rows = all});
   keep_log_prob(on_, {.x = two, .out = column(score_, Dtype::f32), .rows = all});
