@@ -270,7 +270,8 @@ void layer_cost(const Flags& flags, const Backend& backend, nlohmann::json& json
                              {"kernels_us", alone * 1e6},
                              {"threads", flags.threads}});
   }
-  fmt::print("one DeiT-T layer on {} rows, {} threads\n{}\n", kFewRows, flags.threads, table.text());
+  fmt::print("one DeiT-T layer on {} rows, {}\n{}\n", kFewRows,
+             counted(static_cast<size_t>(flags.threads), "thread"), table.text());
 }
 
 }  // namespace
