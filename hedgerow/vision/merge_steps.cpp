@@ -28,8 +28,8 @@ void PruneSteps::merge_tome(int block, const Tensor& k) {
 
   const int head_dim = s_.config().head_dim();
   const Tensor unit = s_.f32_rows(s_.unit, head_dim);
-  unit_row(s_.on, {.x = k, .out = unit, .rows = rows});
-  match(s_.on, {.unit = unit,
+  direction(s_.on, {.x = k, .out = unit, .rows = rows});
+  match(s_.on, {.directions = unit,
                 .role = s_.column(s_.role, Dtype::u8),
                 .rows = rows,
                 .best = s_.column(s_.best, Dtype::i32),
@@ -126,8 +126,8 @@ void PruneSteps::merge_diffrate(int block) {
   }
   if (sources > 0) {
     const Tensor unit = s_.f32_rows(s_.unit, dim);
-    unit_row(s_.on, {.x = s_.x(), .out = unit, .rows = rows});
-    match(s_.on, {.unit = unit,
+    direction(s_.on, {.x = s_.x(), .out = unit, .rows = rows});
+    match(s_.on, {.directions = unit,
                   .role = s_.column(s_.role, Dtype::u8),
                   .rows = rows,
                   .best = s_.column(s_.best, Dtype::i32),

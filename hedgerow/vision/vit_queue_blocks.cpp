@@ -45,7 +45,7 @@ void VitQueue::norm(const NormWeights& w, const Tensor& x, const Tensor& out, co
                    .beta = w.folded ? Tensor{} : vector_of(w.beta),
                    .eps = eps > 0 ? eps : config().norm_eps,
                    .out = out,
-                   .out_units = units_for(out.dtype, rows.row_capacity),
+                   .out_scales = units_for(out.dtype, rows.row_capacity),
                    .rows = rows});
 }
 
@@ -74,7 +74,7 @@ void VitQueue::norm_linear(const NormWeights& n, const Tensor& x, const PackedLi
   linear(on_, {.x = normed,
                .w = &w,
                .act = act,
-               .x_units = units_for(w.dtype, rows.row_capacity),
+               .x_scales = units_for(w.dtype, rows.row_capacity),
                .out = out,
                .rows = rows});
 }
@@ -154,7 +154,7 @@ void VitQueue::attend(int block) {
   const double d2 = static_cast<double>(c.dim) * c.dim;
   const Ragged all = rows();
   if (w.qkv.n > 0) {
-    const Tensor h = rows_for(w.qkv, w.units.norm1, narrow_[0], capacity_);
+    const Tensor h = rows_for(w.qkv, w.scales.norm1, narrow_[0], capacity_);
     norm_linear(w.norm1, x(), w.qkv, h, act(wide_, 3 * c.dim), all);
   } else if (now_.measured) {  // the last block keeps q apart from k and v
     const Tensor none = act(narrow_[0], c.dim);
@@ -262,8 +262,8 @@ void VitQueue::feed_forward(int block, const Tensor& x, const Ragged& rows, int 
     now_.measured = false;
     return;
   }
-  const Tensor h = rows_for(w.fc1, w.units.norm2, few ? small_narrow_[1] : narrow_[0], rows.row_capacity),
-               inside = rows_for(w.fc2, w.units.hidden, few ? small_wide_ : wide_, rows.row_capacity);
+  const Tensor h = rows_for(w.fc1, w.scales.norm2, few ? small_narrow_[1] : narrow_[0], rows.row_capacity),
+               inside = rows_for(w.fc2, w.scales.hidden, few ? small_wide_ : wide_, rows.row_capacity);
   norm_linear(w.norm2, x, w.fc1, h, inside, rows, c.activation);
   if (few)
     linear(on_, {.x = inside, .w = &w.fc2, .residual = x, .out = x, .rows = rows});

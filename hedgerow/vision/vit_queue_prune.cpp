@@ -201,8 +201,8 @@ void VitQueue::merge_tome(int block, const Tensor& k) {
   tome_roles(on_,
              {.rows = all, .pairs = counts_at(block), .special = special(), .role = role, .source = merging});
   const Tensor unit = matrix_view(unit_.as(), Dtype::f32, capacity_, head_dim);
-  unit_row(on_, {.x = k, .out = unit, .rows = all});
-  match(on_, {.unit = unit, .role = role, .rows = all, .best = best, .similarity = similarity});
+  direction(on_, {.x = k, .out = unit, .rows = all});
+  match(on_, {.directions = unit, .role = role, .rows = all, .best = best, .similarity = similarity});
   add({Term::tome_pairs, now_.slot, block, 0.25 * head_dim});
   // The sources that merge: the r most similar.
   const int unused = new_slot();
@@ -239,8 +239,8 @@ void VitQueue::merge_diffrate(int block) {
       on_,
       {.rows = all, .special = special(), .survives_prune = survivors, .survives_merge = role, .role = role});
   const Tensor unit = matrix_view(unit_.as(), Dtype::f32, capacity_, config().dim);
-  unit_row(on_, {.x = x(), .out = unit, .rows = all});
-  match(on_, {.unit = unit, .role = role, .rows = all, .best = best, .similarity = similarity});
+  direction(on_, {.x = x(), .out = unit, .rows = all});
+  match(on_, {.directions = unit, .role = role, .rows = all, .best = best, .similarity = similarity});
   add({Term::diffrate_pairs, 0, block, static_cast<double>(config().dim)});
   apply_merge(MergeRule::plain_mean, best, block);
 }

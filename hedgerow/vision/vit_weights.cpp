@@ -123,7 +123,7 @@ std::shared_ptr<const VitWeights> pack_vit(const VitParameters& p, const Backend
       check_size(*v, c.dim, "block norm");
     VitBlockWeights block;
     const EightBits types = eight ? eight_bits_of(asked, i, c.layers) : EightBits{dtype, dtype, dtype};
-    if (eight) block.units = e4m3_units(b);
+    if (eight) block.scales = e4m3_scales(b);
     FoldedNorm qkv, fc1;
     if (w->folded) {
       check_size(b.qkv_weight, int64_t{3} * c.dim * c.dim, "qkv");

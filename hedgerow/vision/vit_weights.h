@@ -37,7 +37,7 @@ struct VitBlockWeights {
   PackedLinear proj;   // [dim, dim]
   PackedLinear fc1;    // [hidden, dim]
   PackedLinear fc2;    // [dim, hidden]
-  E4m3Units units;     // of rows that e4m3 products take; qkv, fc1 and fc2 may be of 8 bits
+  E4m3Scales scales;   // of rows that e4m3 products take; qkv, fc1 and fc2 may be of 8 bits
 };
 
 struct PredictorWeights {

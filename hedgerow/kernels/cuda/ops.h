@@ -83,7 +83,7 @@ cudaError_t mlp(cudaStream_t stream, const MlpArgs& args, MlpTeam team = MlpTeam
 bool fuses_mlp(int rows, int dim, int hidden);
 MlpTeam mlp_team(int rows);
 
-// Weights for linear(): row-major in `dtype` (e4m3: in units of their own), the bias padded with zeros.
+// Weights for linear(): row-major in `dtype` (e4m3: with a scale of their own), the bias padded with zeros.
 // Throws Error when memory is out.
 PackedLinear pack_linear(const float* w, const float* bias, int n, int k, Dtype dtype);
 
@@ -96,7 +96,7 @@ cudaError_t scatter(cudaStream_t stream, const ScatterArgs& args);  // also 16-b
 cudaError_t row_norm(cudaStream_t stream, const RowNormArgs& args);
 cudaError_t head_score(cudaStream_t stream, const HeadScoreArgs& args);
 cudaError_t keep_log_prob(cudaStream_t stream, const KeepLogProbArgs& args);
-cudaError_t unit_row(cudaStream_t stream, const UnitRowArgs& args);
+cudaError_t direction(cudaStream_t stream, const DirectionArgs& args);
 
 constexpr int kMostSelectLen = 9000;  // rows of a sequence: they are ranked in a block's own memory
 // count, threshold, mass, floor, samples and kept_offsets are device arrays.
@@ -107,7 +107,7 @@ cudaError_t global_half(cudaStream_t stream, const GlobalHalfArgs& args);
 cudaError_t merge(cudaStream_t stream, const MergeArgs& args);
 cudaError_t match(cudaStream_t stream, const MatchArgs& args);
 
-// Rate of the matrix units on operands in shared memory and registers, random values, all multiprocessors at
+// Rate of the matrix cores on operands in shared memory and registers, random values, all multiprocessors at
 // once; of plain multiply-adds for f32. 0 where no such loop is known. Takes about 5 ms and waits.
 cudaError_t peak_flops(cudaStream_t stream, Dtype dtype, double* flops);
 

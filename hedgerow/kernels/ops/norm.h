@@ -17,9 +17,9 @@ struct LayerNormArgs {
   Tensor gamma = {},
          beta = {};  // f32 [dim]; both may be left out where the backend has fuses_norm: ones and zeros
   float eps = 1e-6f;
-  Tensor out;             // f [rows, dim]; e4m3 or int8 where Traits::weights has it
-  Tensor out_units = {};  // int8 only, out f32 [rows]: a 127th of the row's largest value
-  Ragged rows;            // rows of out
+  Tensor out;              // f [rows, dim]; e4m3 or int8 where Traits::weights has it
+  Tensor out_scales = {};  // int8 only, out f32 [rows]: a 127th of the row's largest value
+  Ragged rows;             // rows of out
 };
 
 }  // namespace hedgerow

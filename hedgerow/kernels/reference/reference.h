@@ -13,8 +13,8 @@
 
 namespace hedgerow::reference {
 
-// args.w is not looked at: w is row-major [n, k] as the backend would see it (rounded to bf16 where the op's
-// dtype is).
+// Of args.w only the dtype is looked at (what normed rows are rounded to): w is row-major [n, k] as the
+// backend would see it (rounded to bf16 where the op's dtype is).
 std::vector<double> linear(const LinearArgs& args, const float* w, const float* bias, int n, int k);
 // As for linear: w1 [hidden, dim] and w2 [dim, hidden] row-major, rounded to the dtype of args.w1.
 std::vector<double> mlp(const MlpArgs& args, const float* w1, const float* bias1, const float* w2,
@@ -45,7 +45,7 @@ std::vector<double> fuse_dropped(
     const FuseDroppedArgs& args);  // out's live rows: present content where left alone
 std::vector<double> global_half(const GlobalHalfArgs& args);  // x's live rows
 std::vector<double> keep_log_prob(const KeepLogProbArgs& args);
-std::vector<double> unit_row(const UnitRowArgs& args);
+std::vector<double> direction(const DirectionArgs& args);
 
 struct Matched {
   std::vector<int32_t> best;
