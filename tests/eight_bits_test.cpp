@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Units of e4m3 rows hold whatever a block can put out, and are not much larger than that.
+// Scales of e4m3 rows hold whatever a block can put out, and are not much larger than that.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -28,21 +28,21 @@ VitBlockParameters block() {
 }
 
 // The largest value over directions z of length sqrt(dim) that point along one channel, or against it.
-TEST(EightBits, units_hold_normalised_rows) {
+TEST(EightBits, scales_hold_normalised_rows) {
   const VitBlockParameters b = block();
-  const E4m3Units units = e4m3_units(b);
+  const E4m3Scales scales = e4m3_scales(b);
   double most = 0;
   for (int k = 0; k < kDim; ++k)
     for (const double sign : {-1.0, 1.0})
       most = std::max(most, std::fabs(sign * std::sqrt(1.0 * kDim) * b.norm1_weight[k] + b.norm1_bias[k]));
-  EXPECT_LE(most, kMost * units.norm1);
-  EXPECT_GT(most, kMost * units.norm1 / 2);
+  EXPECT_LE(most, kMost * scales.norm1);
+  EXPECT_GT(most, kMost * scales.norm1 / 2);
 }
 
 // The direction that an output likes best: its own weights, times gamma.
-TEST(EightBits, units_hold_what_fc1_makes_of_them) {
+TEST(EightBits, scales_hold_what_fc1_makes_of_them) {
   const VitBlockParameters b = block();
-  const E4m3Units units = e4m3_units(b);
+  const E4m3Scales scales = e4m3_scales(b);
   double most = 0;
   for (int n = 0; n < kHidden; ++n)
     for (const double sign : {-1.0, 1.0}) {
@@ -55,8 +55,8 @@ TEST(EightBits, units_hold_what_fc1_makes_of_them) {
       }
       most = std::max(most, std::fabs(y));
     }
-  EXPECT_LE(most, kMost * units.hidden);
-  EXPECT_GT(most, kMost * units.hidden / 2.3);  // a power of two, and both factors' rounding
+  EXPECT_LE(most, kMost * scales.hidden);
+  EXPECT_GT(most, kMost * scales.hidden / 2.3);  // a power of two, and both factors' rounding
 }
 
 TEST(EightBits, last_block_is_16_bits_and_int8_leaves_half_of_fc2) {

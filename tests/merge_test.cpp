@@ -27,10 +27,10 @@ TEST_F(Merge, MatchFindsTheMostSimilar) {
     for (int dim : {1, 17, 64}) {
       const Batch b(lengths);
       const size_t rows = static_cast<size_t>(b.rows());
-      const auto unit = normals(rows * static_cast<size_t>(dim) + 64, 1);
+      const auto directions = normals(rows * static_cast<size_t>(dim) + 64, 1);
       const auto role = alternating_roles(b);
       const auto args = [&](MatchRun& to, Ragged r, int first) {
-        return MatchArgs{matrix_of(unit.data() + first * dim, r.row_capacity, dim),
+        return MatchArgs{matrix_of(directions.data() + first * dim, r.row_capacity, dim),
                          vector_of(role.data() + first, r.row_capacity), r,
                          vector_of(to.best.data(), r.row_capacity),
                          vector_of(to.similarity.data(), r.row_capacity)};
@@ -48,14 +48,15 @@ TEST_F(Merge, MatchFindsTheMostSimilar) {
         // Either the same row, or one whose dot product is as near as rounding.
         double sum = 0, dot = 0;
         for (int c = 0; c < dim; ++c) {
-          const double p = static_cast<double>(unit[n * static_cast<size_t>(dim) + static_cast<size_t>(c)]) *
-                           unit[static_cast<size_t>(one.best[n] * dim + c)];
+          const double p =
+              static_cast<double>(directions[n * static_cast<size_t>(dim) + static_cast<size_t>(c)]) *
+              directions[static_cast<size_t>(one.best[n] * dim + c)];
           dot += p;
           sum += std::fabs(p);
         }
-        EXPECT_NEAR(one.similarity[n], dot, (dim + 1) * kUnit * sum);
-        EXPECT_GE(dot,
-                  want.similarity[n] - 2 * (dim + 1) * kUnit * (sum + std::fabs(want.similarity[n]) + dim));
+        EXPECT_NEAR(one.similarity[n], dot, (dim + 1) * kRounding * sum);
+        EXPECT_GE(dot, want.similarity[n] -
+                           2 * (dim + 1) * kRounding * (sum + std::fabs(want.similarity[n]) + dim));
       }
       for (int threads : {2, 3}) {
         MatchRun more(rows);
@@ -80,16 +81,16 @@ TEST_F(Merge, MatchFindsTheMostSimilar) {
 
 TEST_F(Merge, MatchTiesGoToTheLowerRowAndNanIsNeverBest) {
   const int n = 80, dim = 3;
-  std::vector<float> unit(static_cast<size_t>(n * dim), 1.0f);
+  std::vector<float> directions(static_cast<size_t>(n * dim), 1.0f);
   std::vector<uint8_t> role(static_cast<size_t>(n));
   for (int i = 0; i < n; ++i) role[static_cast<size_t>(i)] = i % 2 ? 2 : 1;
-  unit[1 * dim] = kNan;  // the first target
-  unit[4 * dim] = kNan;  // a source: every product is NaN
-  unit[71 * dim] = 5;    // the best, beyond the first tile
-  unit[73 * dim] = 5;
+  directions[1 * dim] = kNan;  // the first target
+  directions[4 * dim] = kNan;  // a source: every product is NaN
+  directions[71 * dim] = 5;    // the best, beyond the first tile
+  directions[73 * dim] = 5;
   const Batch b({n});
   MatchRun got(static_cast<size_t>(n));
-  const MatchArgs a{matrix_of(unit.data(), n, dim), vector_of(role.data(), n), b.ragged(),
+  const MatchArgs a{matrix_of(directions.data(), n, dim), vector_of(role.data(), n), b.ragged(),
                     vector_of(got.best.data(), n), vector_of(got.similarity.data(), n)};
   const reference::Matched want = reference::match(a);
   Context on = context(1, n, dim);
@@ -97,7 +98,7 @@ TEST_F(Merge, MatchTiesGoToTheLowerRowAndNanIsNeverBest) {
   EXPECT_EQ(got.best.values(), want.best);
   EXPECT_EQ(got.best[2], 71);
   EXPECT_EQ(got.best[4], 1);
-  unit[71 * dim] = unit[73 * dim] = 1;
+  directions[71 * dim] = directions[73 * dim] = 1;
   match(on, a);
   EXPECT_EQ(got.best[2], 3);
 }
@@ -154,8 +155,8 @@ TEST_F(Merge, FoldsRowsTogether) {
         double largest = 0;
         for (float v : x) largest = std::max<double>(largest, std::fabs(v));
         const double steps = b.ragged().max_len / 9.0 + 6;  // the first row of a sequence absorbs every ninth
-        std::vector<double> bound(want.out.size(), 2 * steps * kUnit * largest), size_bound;
-        for (double w : want.out_size) size_bound.push_back(steps * kUnit * w);
+        std::vector<double> bound(want.out.size(), 2 * steps * kRounding * largest), size_bound;
+        for (double w : want.out_size) size_bound.push_back(steps * kRounding * w);
         EXPECT_TRUE(near(out.values(), want.out, bound));
         EXPECT_TRUE(near(out_size.values(), want.out_size, size_bound));
         for (int threads : {2, 3}) {
@@ -209,7 +210,8 @@ TEST_F(Merge, FuseDropped) {
       const double n = b.ragged().max_len;
       fuse_dropped(on, a);
       EXPECT_TRUE(out.intact());
-      EXPECT_TRUE(near(out.values(), want, std::vector<double>(want.size(), n * (n + 2) * kUnit * largest)));
+      EXPECT_TRUE(
+          near(out.values(), want, std::vector<double>(want.size(), n * (n + 2) * kRounding * largest)));
       Guarded<float> again(before);
       a.out = matrix_of(again.data(), to.rows(), dim);
       Context more = context(3, 300, dim);

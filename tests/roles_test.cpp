@@ -143,12 +143,12 @@ TEST(E4m3, rounds_to_nearest_even_and_back) {
   EXPECT_TRUE(std::isnan(e4m3_to_f32(0x7f)) && std::isnan(e4m3_to_f32(f32_to_e4m3(NAN))));
 }
 
-TEST(E4m3, unit_is_the_least_power_of_two_that_fits) {
-  EXPECT_EQ(e4m3_unit(448), 1.0f);
-  EXPECT_EQ(e4m3_unit(449), 2.0f);
-  EXPECT_EQ(e4m3_unit(224), 0.5f);
-  EXPECT_EQ(e4m3_unit(225), 1.0f);
-  EXPECT_EQ(e4m3_unit(0), 1.0f);
+TEST(E4m3, scale_is_the_least_power_of_two_that_fits) {
+  EXPECT_EQ(e4m3_scale(448), 1.0f);
+  EXPECT_EQ(e4m3_scale(449), 2.0f);
+  EXPECT_EQ(e4m3_scale(224), 0.5f);
+  EXPECT_EQ(e4m3_scale(225), 1.0f);
+  EXPECT_EQ(e4m3_scale(0), 1.0f);
 }
 
 TEST(Half, rounds_to_nearest_even_and_back) {

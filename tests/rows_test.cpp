@@ -61,10 +61,10 @@ void layer_norm_bound(const std::vector<float>& x, const Batch& b, int dim, cons
     for (int c = 0; c < dim; ++c) {
       const double z = std::fabs(row[c] - mean) / sd,
                    w = want[static_cast<size_t>(i) * static_cast<size_t>(dim) + static_cast<size_t>(c)];
-      bound.push_back(kUnit *
+      bound.push_back(kRounding *
                           (std::fabs(gamma[static_cast<size_t>(c)]) * (steps * size / sd + (steps + 8) * z) +
                            2 * std::fabs(beta[static_cast<size_t>(c)]) + 2 * std::fabs(w)) +
-                      (sizeof(T) == 2 ? 1.01 * kUnitBf16 * std::fabs(w) : 0));
+                      (sizeof(T) == 2 ? 1.01 * kRoundingBf16 * std::fabs(w) : 0));
     }
   }
 }
@@ -116,7 +116,7 @@ TEST_F(Rows, LayerNormByIndexEqualsGatherThenLayerNorm) {
   EXPECT_EQ(direct.values(), moved.values());
 }
 
-TEST_F(Rows, RowNormAndUnitRow) {
+TEST_F(Rows, RowNormAndDirection) {
   over_shapes([&](const Batch& b, int dim) {
     for (int heads : {0, 3}) {  // 0: rank 2
       const int copies = std::max(heads, 1), stride = copies * dim + 5;
@@ -132,13 +132,13 @@ TEST_F(Rows, RowNormAndUnitRow) {
         std::vector<float> unused(cells(b, dim) + 1);
         const auto norm =
             reference::row_norm({view(b.ragged(), 0), vector_of(unused.data(), b.rows()), b.ragged()});
-        for (double w : norm) bound.push_back((sum_steps(copies * dim) + copies + 2) * kUnit * w);
+        for (double w : norm) bound.push_back((sum_steps(copies * dim) + copies + 2) * kRounding * w);
         check<float>(b, 1, norm, bound, [&](Context& on, Ragged rows, int first, float* out) {
           row_norm(on, {view(rows, first), vector_of(out, rows.row_capacity), rows});
         });
 
-        const auto unit =
-            reference::unit_row({view(b.ragged(), 0), matrix_of(unused.data(), b.rows(), dim), b.ragged()});
+        const auto want_direction =
+            reference::direction({view(b.ragged(), 0), matrix_of(unused.data(), b.rows(), dim), b.ragged()});
         bound.clear();
         for (int i = 0; i < b.rows(); ++i) {
           double length = 0;
@@ -157,12 +157,13 @@ TEST_F(Rows, RowNormAndUnitRow) {
           for (double s : size) off += s * s;
           off = (copies + 2) * std::sqrt(off) / std::max(length, 1e-30);
           for (int c = 0; c < dim; ++c)
-            bound.push_back(kUnit *
-                            ((copies + 2) * size[static_cast<size_t>(c)] / std::max(length, 1e-30) +
-                             (sum_steps(dim) + 4 + off) * std::fabs(unit[static_cast<size_t>(i * dim + c)])));
+            bound.push_back(
+                kRounding *
+                ((copies + 2) * size[static_cast<size_t>(c)] / std::max(length, 1e-30) +
+                 (sum_steps(dim) + 4 + off) * std::fabs(want_direction[static_cast<size_t>(i * dim + c)])));
         }
-        check<float>(b, dim, unit, bound, [&](Context& on, Ragged rows, int first, float* out) {
-          unit_row(on, {view(rows, first), matrix_of(out, rows.row_capacity, dim), rows});
+        check<float>(b, dim, want_direction, bound, [&](Context& on, Ragged rows, int first, float* out) {
+          direction(on, {view(rows, first), matrix_of(out, rows.row_capacity, dim), rows});
         });
       };
       run(x);
@@ -187,7 +188,8 @@ TEST_F(Rows, HeadScoreAndKeepLogProb) {
         std::vector<float> unused(cells(b, 1) + 1);
         const auto want = reference::head_score(args(b.ragged(), 0, unused.data(), weighted));
         std::vector<double> bound;
-        for (double w : want) bound.push_back((heads + 3) * kUnit * std::fabs(w));  // all terms have one sign
+        for (double w : want)
+          bound.push_back((heads + 3) * kRounding * std::fabs(w));  // all terms have one sign
         check<float>(b, 1, want, bound, [&](Context& on, Ragged rows, int first, float* out) {
           head_score(on, args(rows, first, out, weighted));
         });
@@ -202,7 +204,7 @@ TEST_F(Rows, HeadScoreAndKeepLogProb) {
     std::vector<float> unused(cells(b, 1) + 1);
     const auto want = reference::keep_log_prob(args(b.ragged(), 0, unused.data()));
     std::vector<double> bound;
-    for (double w : want) bound.push_back(1.01 * kUnit * std::fabs(w) + 1e-14);
+    for (double w : want) bound.push_back(1.01 * kRounding * std::fabs(w) + 1e-14);
     check<float>(b, 1, want, bound, [&](Context& on, Ragged rows, int first, float* out) {
       keep_log_prob(on, args(rows, first, out));
     });
@@ -275,7 +277,7 @@ TEST_F(Rows, Patchify) {
           b.ragged()};
       const auto want = reference::patchify(a);
       std::vector<double> bound;
-      for (double w : want) bound.push_back(sizeof(T) == 2 ? kUnitBf16 * std::fabs(w) : 0);
+      for (double w : want) bound.push_back(sizeof(T) == 2 ? kRoundingBf16 * std::fabs(w) : 0);
       Context on = context(), more = context(3);
       patchify(on, a);
       EXPECT_TRUE(out.intact());
@@ -304,8 +306,8 @@ TEST_F(Rows, GlobalHalf) {
         for (T v : values) largest = std::max(largest, std::fabs(as_double(v)));
         std::vector<double> bound;
         for (double w : want)
-          bound.push_back((b.ragged().max_len + 2) * kUnit * largest +
-                          (sizeof(T) == 2 ? kUnitBf16 * std::fabs(w) : 0));
+          bound.push_back((b.ragged().max_len + 2) * kRounding * largest +
+                          (sizeof(T) == 2 ? kRoundingBf16 * std::fabs(w) : 0));
         Context on = context();
         global_half(on, a);
         EXPECT_TRUE(first.intact());

@@ -2,8 +2,9 @@
 // What the kernel tests share: seeded inputs, arrays with guard zones, ragged batches, and the level under
 // test.
 //
-// Bounds are derived, not tuned: kUnit is the rounding of one f32 operation, kUnitBf16 of one bf16 store, and
-// sum_steps(n) is how many additions in a row the longest chain over n values may have at any level.
+// Bounds are derived, not tuned: kRounding is the rounding of one f32 operation, kRoundingBf16 of one bf16
+// store, and sum_steps(n) is how many additions in a row the longest chain over n values may have at any
+// level.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -24,7 +25,7 @@ namespace hedgerow::test {
 
 constexpr float kInf = std::numeric_limits<float>::infinity();
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
-constexpr double kUnit = 0x1p-24, kUnitBf16 = 0x1p-8;
+constexpr double kRounding = 0x1p-24, kRoundingBf16 = 0x1p-8;
 inline double sum_steps(int64_t n) { return static_cast<double>(n) / 16 + 24; }
 
 // Lengths at which vectors, tiles and blocks end badly, and batches that mix them.

@@ -101,13 +101,13 @@ int main(int argc, char** argv) {
         PackedLinear w = pack_linear(std::vector<float>(static_cast<size_t>(product.n) * product.k).data(),
                                      bias.data(), product.n, product.k, dtype);
         w.data = bench::random_halves(static_cast<size_t>(product.n) * product.k, dtype, 0.03f, 3);
-        w.unit = e4m3_unit(8 * 0.03f);
+        w.scale = e4m3_scale(8 * 0.03f);
         Product a;
         a.x = matrix_view(x.as(), dtype, rows, product.k), a.w = &w, a.act = product.act;
-        a.x.unit = e4m3_unit(8);
+        a.x.scale = e4m3_scale(8);
         if (product.residual) a.residual = matrix_view(residual.as(), rows_dtype, rows, product.n);
         a.out = matrix_view(out.as(), product.act == Activation::none ? rows_dtype : dtype, rows, product.n);
-        a.out.unit = e4m3_unit(8);
+        a.out.scale = e4m3_scale(8);
         a.rows = {offsets.as<const int32_t>(), 1, rows, rows};
         if (point) {
           const LinearPlan plan{.tile = static_cast<LinearTile>(std::atoi(argv[5])),

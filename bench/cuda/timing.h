@@ -63,14 +63,14 @@ GraphTime time_graph(cudaStream_t stream, F&& queue, int replays = 9) {
   return result;
 }
 
-// Random values of standard deviation `scale`, of 16 bits or, in the unit that holds eight deviations, e4m3.
+// Random values of standard deviation `scale`, of 16 bits or, in the scale that holds eight deviations, e4m3.
 inline Buffer random_halves(size_t count, Dtype dtype, float scale, uint64_t seed) {
   if (dtype == Dtype::e4m3) {
     std::vector<uint8_t> host(count);
     const Rng rng{seed, 1};
     const size_t fresh = std::min<size_t>(count, 1 << 20);
     for (size_t i = 0; i < fresh; ++i)
-      host[i] = f32_to_e4m3(static_cast<float>(rng.normal(i)) * scale / e4m3_unit(8 * scale));
+      host[i] = f32_to_e4m3(static_cast<float>(rng.normal(i)) * scale / e4m3_scale(8 * scale));
     for (size_t i = fresh; i < count; ++i) host[i] = host[i - fresh + (i / fresh) % 7];
     Buffer device = device_buffer(count);
     copy_to_device(device.as(), host.data(), count);

@@ -104,7 +104,7 @@ uint8_t f32_to_e4m3(float f) {
   return static_cast<uint8_t>(sign | ((rounded - 0x3c000000u) >> 20));
 }
 
-float e4m3_unit(float most) {
+float e4m3_scale(float most) {
   if (!(most > 0)) return 1;
   int exponent;
   const float share = std::frexp(most / 448, &exponent);  // in [0.5, 1)

@@ -14,7 +14,7 @@
 namespace hedgerow {
 
 // e4m3: 8 bits of floating point, 448 at most, 3 bits behind the leading one; "fp8" where it has a name. i8:
-// whole numbers that units elsewhere give their meaning.
+// whole numbers that scales elsewhere give their meaning.
 enum class Dtype : uint8_t { f32, bf16, f16, i32, u8, e4m3, i8 };
 
 HEDGEROW_INLINE constexpr int bytes_of(Dtype d) {
@@ -70,7 +70,7 @@ struct Tensor {
   int64_t extents[3] = {0, 0, 0};
   int64_t strides[3] = {0, 0, 0};
   Dtype dtype = Dtype::f32;
-  float unit = 1;  // e4m3: the value that a stored 1 stands for, a power of two
+  float scale = 1;  // e4m3: the value that a stored 1 stands for, a power of two
 
   HEDGEROW_INLINE explicit operator bool() const { return data != nullptr; }
   template <class T>
@@ -101,9 +101,9 @@ HEDGEROW_INLINE Tensor heads_view(const void* p, Dtype d, int64_t rows, int64_t 
           d};
 }
 
-// e4m3 rows whose stored 1 stands for `unit`.
-HEDGEROW_INLINE Tensor e4m3_view(const void* p, float unit, int64_t rows, int64_t cols) {
-  return {const_cast<void*>(p), 2, {rows, cols, 0}, {cols, 1, 0}, Dtype::e4m3, unit};
+// e4m3 rows whose stored 1 stands for `scale`.
+HEDGEROW_INLINE Tensor e4m3_view(const void* p, float scale, int64_t rows, int64_t cols) {
+  return {const_cast<void*>(p), 2, {rows, cols, 0}, {cols, 1, 0}, Dtype::e4m3, scale};
 }
 
 // Owns zeroed memory, 64-byte aligned; large blocks ask the system for huge pages. Move-only. Throws Error
@@ -154,6 +154,6 @@ uint16_t f32_to_f16(float f);
 float e4m3_to_f32(uint8_t b);
 uint8_t f32_to_e4m3(float f);
 // The least power of two of which `most` (finite, not negative) is at most 448 times as much; 1 for 0.
-float e4m3_unit(float most);
+float e4m3_scale(float most);
 
 }  // namespace hedgerow

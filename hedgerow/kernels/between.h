@@ -49,11 +49,11 @@ void norm_then_linear(const NormLinearArgs& a, Norm&& norm, Linear&& linear) {
                      .beta = a.w->folded ? Tensor{} : vector_in(a.w->beta),
                      .eps = a.w->eps,
                      .out = normed.rows,
-                     .out_units = normed.scales,
+                     .out_scales = normed.scales,
                      .rows = a.rows});
   const auto product = [&](const PackedLinear& w, const Tensor& out) {
     linear(LinearArgs{
-        .x = normed.rows, .w = &w, .act = a.act, .x_units = normed.scales, .out = out, .rows = a.rows});
+        .x = normed.rows, .w = &w, .act = a.act, .x_scales = normed.scales, .out = out, .rows = a.rows});
   };
   product(a.w->w, a.out);
   if (a.also) product(a.also->w, a.also_out);

@@ -138,7 +138,7 @@ struct Backend {
   PackedLinear (*pack_linear)(const float* w, const float* bias, int n, int k, Dtype dtype);
   size_t (*scratch_bytes)(int max_len, int heads, int head_dim);  // per worker, enough for every op
 
-  // Multiply-adds and adds a second of the arithmetic units alone, all threads at once, operands at hand:
+  // Multiply-adds and adds a second of the arithmetic alone, all threads at once, operands at hand:
   // what speeds are a share of. Takes a few milliseconds and waits.
   double (*peak_flops)(Context&, Dtype);
   const Presence& presence;  // of the threads that work for it

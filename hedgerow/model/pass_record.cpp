@@ -23,7 +23,7 @@ float value_at(const Tensor& t, int64_t at) {
     case Dtype::u8:
       return t.as<uint8_t>()[at];
     case Dtype::e4m3:
-      return e4m3_to_f32(t.as<uint8_t>()[at]) * t.unit;
+      return e4m3_to_f32(t.as<uint8_t>()[at]) * t.scale;
     case Dtype::i8:
       return t.as<int8_t>()[at];
   }

@@ -34,15 +34,16 @@ double most_behind(const std::vector<float>& w, const std::vector<float>& bias,
   return most;
 }
 
-float unit_for(double most) { return std::isfinite(most) ? e4m3_unit(static_cast<float>(most)) : 1.0f; }
+float scale_for(double most) { return std::isfinite(most) ? e4m3_scale(static_cast<float>(most)) : 1.0f; }
 
 }  // namespace
 
-E4m3Units e4m3_units(const VitBlockParameters& b) {
+E4m3Scales e4m3_scales(const VitBlockParameters& b) {
   constexpr double kRounded = (1 + 0x1p-4) * (1 + 0x1p-4);  // both factors of fc1 may have been rounded up
-  return {.norm1 = unit_for(most_normed(b.norm1_weight, b.norm1_bias)),
-          .norm2 = unit_for(most_normed(b.norm2_weight, b.norm2_bias)),
-          .hidden = unit_for(kRounded * most_behind(b.fc1_weight, b.fc1_bias, b.norm2_weight, b.norm2_bias))};
+  return {
+      .norm1 = scale_for(most_normed(b.norm1_weight, b.norm1_bias)),
+      .norm2 = scale_for(most_normed(b.norm2_weight, b.norm2_bias)),
+      .hidden = scale_for(kRounded * most_behind(b.fc1_weight, b.fc1_bias, b.norm2_weight, b.norm2_bias))};
 }
 
 EightBits eight_bits_of(Dtype asked, int block, int layers) {

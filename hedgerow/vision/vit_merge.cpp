@@ -14,12 +14,12 @@ void VitPass::merge_by_keys(int block, const Tensor& k) {
   const int head_dim = config().head_dim();
   const Tensor role = column(role_, Dtype::u8), merging = column(survivors_, Dtype::u8),
                best = column(best_, Dtype::i32), similarity = column(similarity_, Dtype::f32),
-               unit = matrix_view(unit_.as(), Dtype::f32, capacity_, head_dim);
+               directions = matrix_view(directions_.as(), Dtype::f32, capacity_, head_dim);
   tome_roles(on_,
              {.rows = all, .pairs = counts_at(block), .special = special(), .role = role, .source = merging});
   if (to_longest()) padding_takes_no_part();
-  unit_row(on_, {.x = k, .out = unit, .rows = all});
-  match(on_, {.unit = unit, .role = role, .rows = all, .best = best, .similarity = similarity});
+  direction(on_, {.x = k, .out = directions, .rows = all});
+  match(on_, {.directions = directions, .role = role, .rows = all, .best = best, .similarity = similarity});
   kind_->matchings.push_back({block, live_slot(), 0.25 * head_dim});
   see_rows("similarity", block, similarity);
   // The sources that merge: the r most similar.
@@ -57,14 +57,17 @@ void VitPass::merge_by_list(int block) {
   if (!(plan().foldings >> block & 1))
     return apply_merge(MergeRule::plain_mean, column(nobody_, Dtype::i32), block);
   const Ragged all = rows();
-  const Tensor into = into_of(block), unit = matrix_view(unit_.as(), Dtype::f32, capacity_, config().dim);
+  const Tensor into = into_of(block),
+               directions = matrix_view(directions_.as(), Dtype::f32, capacity_, config().dim);
   survivor_roles(
       on_,
       {.rows = all, .special = special(), .survives_prune = survivors, .survives_merge = role, .role = role});
-  unit_row(on_, {.x = x(), .out = unit, .rows = all});
-  match(
-      on_,
-      {.unit = unit, .role = role, .rows = all, .best = into, .similarity = column(similarity_, Dtype::f32)});
+  direction(on_, {.x = x(), .out = directions, .rows = all});
+  match(on_, {.directions = directions,
+              .role = role,
+              .rows = all,
+              .best = into,
+              .similarity = column(similarity_, Dtype::f32)});
   see_rows("similarity", block, column(similarity_, Dtype::f32));
   kind_->matchings.push_back({block, kNoSlot, static_cast<double>(config().dim)});
   apply_merge(MergeRule::plain_mean, into, block);

@@ -213,7 +213,8 @@ class VitPass {
   Buffer attended_;       // f [capacity, dim]
   Buffer moments_;        // of the residual rows (Stream::moments), where they are read
   Buffer positions_;      // residual rows a batch starts from, laid out when its sizes change
-  Buffer alive_, role_, survivors_, key_bias_, first_row_, score_, weight_, similarity_, unit_, kept_, best_;
+  Buffer alive_, role_, survivors_, key_bias_, first_row_, score_, weight_, similarity_, directions_, kept_,
+      best_;
   Buffer into_, traced_into_;  // i32 [capacity], [layers, capacity]: the row that absorbs each
   Buffer codes_;               // i32 [columns, capacity]: patch codes, a column a step that moves rows
   Buffer seen_,

@@ -224,7 +224,8 @@ void VitPass::score_predictor(int block) {
   constexpr float kPredictorEps = 1e-5f;  // its layer norm is PyTorch's default, not the model's 1e-6
   const Ragged all = rows();
   const Tensor a = act(between_.as(), d), b = act(attended_.as(), d), half = act(wide_, d / 2),
-               quarter = act(between_.as(), d / 4), two = matrix_view(unit_.as(), Dtype::f32, capacity_, 2);
+               quarter = act(between_.as(), d / 4),
+               two = matrix_view(directions_.as(), Dtype::f32, capacity_, 2);
   norm(w.norm, x(), a, all, {}, kPredictorEps);
   linear(on_, {.x = a, .w = &w.in, .act = Activation::gelu_erf, .out = b, .rows = all});
   global_half(on_, {.x = b, .alive = alive_or_none(), .special = special(), .rows = all});
@@ -243,7 +244,7 @@ void VitPass::score_paper_gate(int block) {
   constexpr float kGateEps = 1e-5f;
   const Ragged all = rows();
   const Tensor a = act(between_.as(), d), b = act(attended_.as(), d), half = act(wide_, d / 2),
-               two = matrix_view(unit_.as(), Dtype::f32, capacity_, 2);
+               two = matrix_view(directions_.as(), Dtype::f32, capacity_, 2);
   norm(w.norm, x(), a, all, {}, kGateEps);
   linear(on_, {.x = a, .w = &w.local, .act = Activation::gelu_erf, .out = b, .rows = all});
   global_half(on_, {.x = b, .alive = alive_or_none(), .special = 0, .rows = all});

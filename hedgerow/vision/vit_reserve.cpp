@@ -78,7 +78,7 @@ void VitPass::reserve_for(const VitRun& run, const VitImage* images, int batch) 
     pass_.reserve(role_, r);
   }
   if (run.layout != Layout::ragged) pass_.reserve(index_, r * 4);
-  if (m.ranks == RanksBy::predictor || m.ranks == RanksBy::gate) pass_.reserve(unit_, r * d * 4);
+  if (m.ranks == RanksBy::predictor || m.ranks == RanksBy::gate) pass_.reserve(directions_, r * d * 4);
   if (m.ranks == RanksBy::gate && (!gate_ || gate_->seed != run.prune.seed)) {
     // What was recorded reads the old gate's weights: it goes with them.
     pass_.settle();
@@ -90,7 +90,7 @@ void VitPass::reserve_for(const VitRun& run, const VitImage* images, int batch) 
     for (Buffer* column : {&similarity_, &best_, &into_}) pass_.reserve(*column, r * 4);
     for (Buffer* column : {&role_, &survivors_}) pass_.reserve(*column, r);
     for (RowSet& set : sets_) pass_.reserve(set.size, r * 4);
-    pass_.reserve(unit_, r * d * 4);
+    pass_.reserve(directions_, r * d * 4);
     if (!ones_size_) {
       const std::vector<float> ones(r, 1.0f);
       const std::vector<int32_t> nobody(r, -1);

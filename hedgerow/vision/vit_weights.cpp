@@ -169,7 +169,7 @@ std::shared_ptr<const VitWeights> pack_vit(const VitParameters& p, const Backend
       check_size(*v, c.dim, "block norm");
     VitBlockWeights block;
     const EightBits types = eight ? eight_bits_of(asked, i, c.layers) : EightBits{dtype, dtype, dtype};
-    const E4m3Units scales = eight ? e4m3_units(b) : E4m3Units{};
+    const E4m3Scales scales = eight ? e4m3_scales(b) : E4m3Scales{};
     const NormPacker norm1(backend, b.norm1_weight, b.norm1_bias, c.norm_eps, w->stream, scales.norm1,
                            !eight),
         norm2(backend, b.norm2_weight, b.norm2_bias, c.norm_eps, w->stream, scales.norm2, !eight);

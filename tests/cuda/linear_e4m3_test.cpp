@@ -15,7 +15,7 @@ struct Case {
   bool residual = false, whole = true;  // whole: small whole numbers
 };
 
-constexpr float kXUnit = 0x1p-3f, kOutUnit = 0x1p-2f;
+constexpr float kXScale = 0x1p-3f, kOutScale = 0x1p-2f;
 
 std::vector<LinearPlan> plans() {
   std::vector<LinearPlan> all(1);
@@ -33,17 +33,17 @@ double allowed(const Case& c, double want) {
   const double gelu = c.act == Activation::none ? 0 : 2e-3 + std::fabs(want) * 0x1p-10;
   const double sums = c.whole ? 0 : 8 * 0x1p-13 * std::sqrt(33.0 * c.k / 32) + 1e-5 + gelu;
   if (c.out == Dtype::f16) return sums + (c.whole ? 0 : std::fabs(want) * 0x1p-11 + 1e-6);
-  return sums * 1.07 + std::fabs(want) * 0x1p-4 + kOutUnit * 0x1p-10;
+  return sums * 1.07 + std::fabs(want) * 0x1p-4 + kOutScale * 0x1p-10;
 }
 
 void check_values(const Case& c, const Twin& out, const std::vector<double>& want, const std::string& name) {
   size_t wrong = 0, first = 0;
   double worst = 0;
   for (size_t i = 0; i < want.size(); ++i) {
-    const double stored = out.get(i), got = c.out == Dtype::e4m3 ? stored * kOutUnit : stored;
+    const double stored = out.get(i), got = c.out == Dtype::e4m3 ? stored * kOutScale : stored;
     bool right = std::fabs(got - want[i]) <= allowed(c, want[i]);
     if (c.out == Dtype::e4m3 && c.whole)  // exact sums are stored as the CPU rounds them, too large ones too
-      right = stored == e4m3_to_f32(f32_to_e4m3(static_cast<float>(want[i]) / kOutUnit));
+      right = stored == e4m3_to_f32(f32_to_e4m3(static_cast<float>(want[i]) / kOutScale));
     worst = std::max(worst, std::fabs(got - want[i]));
     if (right) continue;
     if (wrong++ == 0) first = i;
@@ -65,7 +65,7 @@ void run(const Case& c) {
   const auto whole = [&](uint64_t i, int most) { return std::floor(rng.uniform(i) * (2 * most + 1)) - most; };
   for (size_t i = 0; i < x.count; ++i) {
     const bool there = i < static_cast<size_t>(c.rows) * k;
-    x.set(i, !there ? kNan : static_cast<float>(c.whole ? whole(i, 2) : rng.normal(i)) / kXUnit);
+    x.set(i, !there ? kNan : static_cast<float>(c.whole ? whole(i, 2) : rng.normal(i)) / kXScale);
   }
   for (size_t i = 0; i < residual.count; ++i) residual.set(i, static_cast<float>(whole(i + 77, 40)));
   x.push(), residual.push();
@@ -76,17 +76,17 @@ void run(const Case& c) {
                                       : rng.normal(i + 1000) / std::sqrt(static_cast<double>(k)));
     most = std::max(most, std::fabs(w[i]));
   }
-  const float unit = e4m3_unit(most);
-  for (float& v : w) v = e4m3_to_f32(f32_to_e4m3(v / unit)) * unit;
+  const float scale = e4m3_scale(most);
+  for (float& v : w) v = e4m3_to_f32(f32_to_e4m3(v / scale)) * scale;
   for (size_t i = 0; i < n; ++i) bias[i] = static_cast<float>(whole(i + 5, 20));
   const PackedLinear packed = pack_linear(w.data(), bias.data(), c.n, c.k, Dtype::e4m3);
-  tally.check(packed.unit == unit, "linear_e4m3: unit of the weights");
+  tally.check(packed.scale == scale, "linear_e4m3: scale of the weights");
   const auto args = [&](bool on) {
     Product a;
-    a.x = e4m3_view(x.at(on), kXUnit, rows.capacity(), c.k);
+    a.x = e4m3_view(x.at(on), kXScale, rows.capacity(), c.k);
     a.w = &packed, a.act = c.act;
     if (c.residual) a.residual = matrix_view((on ? out : residual).at(on), Dtype::f16, rows.capacity(), c.n);
-    a.out = c.out == Dtype::e4m3 ? e4m3_view(out.at(on), kOutUnit, rows.capacity(), c.n)
+    a.out = c.out == Dtype::e4m3 ? e4m3_view(out.at(on), kOutScale, rows.capacity(), c.n)
                                  : matrix_view(out.at(on), Dtype::f16, rows.capacity(), c.n);
     a.rows = rows.view(on);
     return a;

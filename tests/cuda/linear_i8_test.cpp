@@ -14,7 +14,7 @@ struct Case {
   bool residual = false;
 };
 
-constexpr float kOutUnit = 0x1p-2f;
+constexpr float kOutScale = 0x1p-2f;
 
 std::vector<LinearPlan> plans() {
   std::vector<LinearPlan> all(1);
@@ -30,47 +30,47 @@ double allowed(const Case& c, double want) {
   const double way =
       c.act == Activation::none ? 2e-5 * (1 + std::fabs(want)) : 2e-3 + std::fabs(want) * 0x1p-10;
   return way * 1.07 +
-         (c.out == Dtype::f16 ? std::fabs(want) * 0x1p-11 : std::fabs(want) * 0x1p-4 + kOutUnit * 0x1p-10);
+         (c.out == Dtype::f16 ? std::fabs(want) * 0x1p-11 : std::fabs(want) * 0x1p-4 + kOutScale * 0x1p-10);
 }
 
 void run(const Case& c) {
   Batch rows({c.rows / 3, 0, c.rows - c.rows / 3}, c.spare);
   const size_t n = static_cast<size_t>(c.n), k = static_cast<size_t>(c.k),
                capacity = static_cast<size_t>(rows.capacity());
-  Twin x(Dtype::i8, capacity * k), units(Dtype::f32, capacity), wide(Dtype::f32, capacity * k);
+  Twin x(Dtype::i8, capacity * k), scales(Dtype::f32, capacity), wide(Dtype::f32, capacity * k);
   Twin out(c.out, capacity * n), residual(Dtype::f16, capacity * n);
   const Rng rng{static_cast<uint64_t>(c.rows + c.k), 3};
   for (size_t r = 0; r < capacity; ++r) {
-    units.set(r, r < static_cast<size_t>(c.rows) ? static_cast<float>(0.01 + 0.05 * rng.uniform(r)) : kNan);
+    scales.set(r, r < static_cast<size_t>(c.rows) ? static_cast<float>(0.01 + 0.05 * rng.uniform(r)) : kNan);
     for (size_t i = r * k; i < (r + 1) * k; ++i) {
       x.set(i, static_cast<float>(std::floor(rng.uniform(i + 999) * 255) - 127));
-      wide.set(i, static_cast<float>(x.get(i) * units.get(r)));
+      wide.set(i, static_cast<float>(x.get(i) * scales.get(r)));
     }
   }
-  x.push(), units.push(), residual.random(2);
+  x.push(), scales.push(), residual.random(2);
   std::vector<float> w(n * k), bias(n);
   for (size_t i = 0; i < w.size(); ++i)
     w[i] = static_cast<float>(rng.normal(i + 1000) / std::sqrt(static_cast<double>(k)) * (1 + i / k % 5));
   for (size_t i = 0; i < n; ++i) bias[i] = static_cast<float>(rng.normal(i + 5));
   const PackedLinear packed = pack_linear(w.data(), bias.data(), c.n, c.k, Dtype::i8);
   std::vector<int8_t> stored(n * k);
-  std::vector<uint16_t> w_units(n);
+  std::vector<uint16_t> w_scales(n);
   copy_from_device(stored.data(), packed.data.as(), stored.size());
-  copy_from_device(w_units.data(), packed.units.as(), w_units.size() * 2);
+  copy_from_device(w_scales.data(), packed.scales.as(), w_scales.size() * 2);
   size_t far = 0;
   for (size_t i = 0; i < w.size(); ++i) {
-    const float unit = bf16_to_f32(w_units[i / k]), there = static_cast<float>(stored[i]) * unit;
-    far += std::fabs(there - w[i]) > unit * 0.51f + std::fabs(w[i]) * 0x1p-8f;
+    const float scale = bf16_to_f32(w_scales[i / k]), there = static_cast<float>(stored[i]) * scale;
+    far += std::fabs(there - w[i]) > scale * 0.51f + std::fabs(w[i]) * 0x1p-8f;
     w[i] = there;
   }
   tally.check(far == 0, "linear_i8: weights are stored to half a step");
   const auto args = [&](bool on) {
     Product a;
     a.x = matrix_view(on ? x.at(true) : wide.at(false), on ? Dtype::i8 : Dtype::f32, rows.capacity(), c.k);
-    a.x_units = vector_view(units.at(on), Dtype::f32, rows.capacity());
+    a.x_scales = vector_view(scales.at(on), Dtype::f32, rows.capacity());
     a.w = &packed, a.act = c.act;
     if (c.residual) a.residual = matrix_view((on ? out : residual).at(on), Dtype::f16, rows.capacity(), c.n);
-    a.out = c.out == Dtype::e4m3 ? e4m3_view(out.at(on), kOutUnit, rows.capacity(), c.n)
+    a.out = c.out == Dtype::e4m3 ? e4m3_view(out.at(on), kOutScale, rows.capacity(), c.n)
                                  : matrix_view(out.at(on), Dtype::f16, rows.capacity(), c.n);
     a.rows = rows.view(on);
     return a;
@@ -89,7 +89,7 @@ void run(const Case& c) {
     out.pull();
     size_t wrong = 0, first = 0;
     for (size_t i = 0; i < live; ++i) {
-      const double got = out.get(i) * (c.out == Dtype::e4m3 ? kOutUnit : 1);
+      const double got = out.get(i) * (c.out == Dtype::e4m3 ? kOutScale : 1);
       if (std::fabs(got - want[i]) <= allowed(c, want[i])) continue;
       if (wrong++ == 0) first = i;
     }

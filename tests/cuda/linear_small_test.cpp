@@ -95,7 +95,7 @@ void run(const Case& c, const std::string& title) {
       if (repeat == 0) before = out.host;
     }
     tally.check(before == out.host, name + ": two runs differ");
-    // Rows that are normalised here and there may round to different neighbours: half a unit of a few values.
+    // Rows that are normalised here and there may round to different neighbours: half a step of a few values.
     const double flips = !normed ? 0 : c.dtype == Dtype::f16 ? 3e-3 : c.dtype == Dtype::bf16 ? 2.4e-2 : 1e-5;
     const double bound = (c.out_dtype == Dtype::f32   ? 5e-5
                           : c.out_dtype == Dtype::f16 ? 4e-3

@@ -72,15 +72,16 @@ void average(Dtype dtype, bool masked) {
 void find(int dim) {
   const std::string name = "match " + std::to_string(dim);
   Batch rows(kLengths);
-  Twin unit(Dtype::f32, static_cast<size_t>(rows.capacity()) * dim), role(Dtype::u8, rows.capacity());
+  Twin directions(Dtype::f32, static_cast<size_t>(rows.capacity()) * dim), role(Dtype::u8, rows.capacity());
   Twin best(Dtype::i32, rows.capacity()), similarity(Dtype::f32, rows.capacity());
-  unit.random(2);
+  directions.random(2);
   for (int i = 0; i < rows.rows; ++i) role.set(i, static_cast<float>(i % 7 == 0 ? 0 : 1 + i % 2));
-  for (int c = 0; c < dim; ++c) unit.set(9 * dim + c, static_cast<float>(unit.get(11 * dim + c)));  // a tie
-  role.push(), unit.push();
+  for (int c = 0; c < dim; ++c)
+    directions.set(9 * dim + c, static_cast<float>(directions.get(11 * dim + c)));  // a tie
+  role.push(), directions.push();
   auto args = [&](bool on) {
     MatchArgs a;
-    a.unit = matrix_view(unit.at(on), Dtype::f32, rows.capacity(), dim),
+    a.directions = matrix_view(directions.at(on), Dtype::f32, rows.capacity(), dim),
     a.role = vector_view(role.at(on), Dtype::u8, rows.capacity());
     a.rows = rows.view(on), a.best = vector_view(best.at(on), Dtype::i32, rows.capacity());
     a.similarity = vector_view(similarity.at(on), Dtype::f32, rows.capacity());

@@ -37,7 +37,7 @@ void normalise(Dtype in, Dtype out_dtype, int dim, bool indexed, bool plain = fa
 
 // What is stored is the exact value rounded to e4m3, or, where f32 came out on the other side of a midpoint,
 // its neighbour.
-void normalise_e4m3(Dtype in, int dim, float unit) {
+void normalise_e4m3(Dtype in, int dim, float scale) {
   const std::string name = std::string("layer_norm ") + name_of(in) + " to fp8 dim " + std::to_string(dim);
   Batch rows({5, 0, 70, 3});
   const size_t live = static_cast<size_t>(rows.rows) * static_cast<size_t>(dim);
@@ -48,7 +48,7 @@ void normalise_e4m3(Dtype in, int dim, float unit) {
     LayerNormArgs a;
     a.x = matrix_view(x.at(on), in, rows.capacity(), dim);
     a.gamma = vector_view(gamma.at(on), Dtype::f32, dim), a.beta = vector_view(beta.at(on), Dtype::f32, dim);
-    a.out = e4m3_view(out.at(on), unit, rows.capacity(), dim);
+    a.out = e4m3_view(out.at(on), scale, rows.capacity(), dim);
     a.rows = rows.view(on);
     return a;
   };
@@ -57,7 +57,7 @@ void normalise_e4m3(Dtype in, int dim, float unit) {
   out.pull();
   size_t wrong = 0, rounded = 0;
   for (size_t i = 0; i < live; ++i) {
-    const double exact = want[i] / unit, got = out.get(i);
+    const double exact = want[i] / scale, got = out.get(i);
     rounded += got == e4m3_to_f32(f32_to_e4m3(static_cast<float>(exact)));
     const double most = std::min(std::fabs(exact), 448.0);
     wrong += !(std::fabs(got - (exact < 0 ? -most : most)) <= most * 0x1.01p-4 + 0x1.01p-10);
@@ -68,13 +68,13 @@ void normalise_e4m3(Dtype in, int dim, float unit) {
   untouched(out, live, name);
 }
 
-// Each row in its own unit: a 127th of its largest value, and every value to half a step.
+// Each row in its own scale: a 127th of its largest value, and every value to half a step.
 void normalise_i8(Dtype in, int dim) {
   const std::string name = std::string("layer_norm ") + name_of(in) + " to int8 dim " + std::to_string(dim);
   Batch rows({5, 0, 70, 3});
   Twin x(in, static_cast<size_t>(rows.capacity()) * dim), gamma(Dtype::f32, dim), beta(Dtype::f32, dim);
-  Twin out(Dtype::i8, static_cast<size_t>(rows.capacity()) * dim), units(Dtype::f32, rows.capacity());
-  x.random(3, 2), gamma.random(4), beta.random(5), units.fill(kNan);
+  Twin out(Dtype::i8, static_cast<size_t>(rows.capacity()) * dim), scales(Dtype::f32, rows.capacity());
+  x.random(3, 2), gamma.random(4), beta.random(5), scales.fill(kNan);
   for (size_t i = 0; i < out.count; ++i) out.set(i, -128);
   out.push();
   auto args = [&](bool on) {
@@ -82,22 +82,22 @@ void normalise_i8(Dtype in, int dim) {
     a.x = matrix_view(x.at(on), in, rows.capacity(), dim);
     a.gamma = vector_view(gamma.at(on), Dtype::f32, dim), a.beta = vector_view(beta.at(on), Dtype::f32, dim);
     a.out = matrix_view(out.at(on), Dtype::i8, rows.capacity(), dim);
-    a.out_units = vector_view(units.at(on), Dtype::f32, rows.capacity());
+    a.out_scales = vector_view(scales.at(on), Dtype::f32, rows.capacity());
     a.rows = rows.view(on);
     return a;
   };
   const auto want = reference::layer_norm(args(false));
   queued(layer_norm(nullptr, args(true)), name);
-  out.pull(), units.pull();
+  out.pull(), scales.pull();
   size_t wrong = 0, written = 0;
   for (int r = 0; r < rows.rows; ++r) {
     double most = 0;
     for (int c = 0; c < dim; ++c) most = std::max(most, std::fabs(want[static_cast<size_t>(r) * dim + c]));
-    const double unit = units.get(r);
-    wrong += !(std::fabs(unit - most / 127) <= 1e-5 * most);
+    const double scale = scales.get(r);
+    wrong += !(std::fabs(scale - most / 127) <= 1e-5 * most);
     for (int c = 0; c < dim; ++c) {
       const size_t i = static_cast<size_t>(r) * dim + c;
-      wrong += !(std::fabs(out.get(i) * unit - want[i]) <= 0.501 * unit + 1e-5 * most);
+      wrong += !(std::fabs(out.get(i) * scale - want[i]) <= 0.501 * scale + 1e-5 * most);
     }
   }
   for (size_t i = static_cast<size_t>(rows.rows) * dim; i < out.count; ++i) written += out.get(i) != -128;
@@ -169,12 +169,12 @@ void scores(Dtype dtype) {
   Twin x(dtype, static_cast<size_t>(rows.capacity()) * kHeads * kDim), norms(Dtype::f32, rows.capacity());
   Twin probs(Dtype::f32, static_cast<size_t>(rows.capacity()) * kHeads), out(Dtype::f32, rows.capacity());
   Twin two(dtype, static_cast<size_t>(rows.capacity()) * 2),
-      unit(Dtype::f32, static_cast<size_t>(rows.capacity()) * kDim);
+      directions(Dtype::f32, static_cast<size_t>(rows.capacity()) * kDim);
   x.random(8), probs.random(9), two.random(10, 3);
   for (int i = 0; i < kHeads * kDim; ++i) x.set(7 * kHeads * kDim + i, 0);  // a row without a direction
   x.push();
   for (bool heads : {true, false}) {
-    norms.fill(kNan), unit.fill(kNan);
+    norms.fill(kNan), directions.fill(kNan);
     auto view = [&](bool on) {
       return heads ? heads_view(x.at(on), dtype, rows.capacity(), kHeads, kDim)
                    : matrix_view(x.at(on), dtype, rows.capacity(), kDim);
@@ -187,15 +187,15 @@ void scores(Dtype dtype) {
     norms.pull();
     close(norms, want, 1e-4, name + " norm");
     untouched(norms, rows.rows, name + " norm");
-    auto unit_args = [&](bool on) {
-      return UnitRowArgs{view(on), matrix_view(unit.at(on), Dtype::f32, rows.capacity(), kDim),
-                         rows.view(on)};
+    auto direction_args = [&](bool on) {
+      return DirectionArgs{view(on), matrix_view(directions.at(on), Dtype::f32, rows.capacity(), kDim),
+                           rows.view(on)};
     };
-    const auto direction = reference::unit_row(unit_args(false));
-    queued(unit_row(nullptr, unit_args(true)), name);
-    unit.pull();
-    close(unit, direction, 1e-5, name + " unit");
-    untouched(unit, static_cast<size_t>(rows.rows) * kDim, name + " unit");
+    const auto want_direction = reference::direction(direction_args(false));
+    queued(direction(nullptr, direction_args(true)), name);
+    directions.pull();
+    close(directions, want_direction, 1e-5, name + " direction");
+    untouched(directions, static_cast<size_t>(rows.rows) * kDim, name + " direction");
   }
   for (bool weighted : {false, true}) {
     out.fill(kNan);
@@ -231,7 +231,7 @@ void test_rows() {
       for (int dim : {192, 384, 768, 1024, 100, 37})
         normalise(in, out, dim, dim == 384), normalise(in, out, dim, false, true);
     }
-    if (takes_eight_bits())  // units that leave room, and one in which many values are too large
+    if (takes_eight_bits())  // scales that leave room, and one in which many values are too large
       for (int dim : {192, 384, 768, 1024, 100, 37})
         normalise_e4m3(in, dim, dim == 384 ? 0x1p-8f : 0x1p-4f), normalise_i8(in, dim);
     patches(in), scores(in);

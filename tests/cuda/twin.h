@@ -44,7 +44,7 @@ inline void queued(cudaError_t e, const std::string& what) {
 inline uint16_t narrow(float v, Dtype d) { return d == Dtype::f16 ? f32_to_f16(v) : f32_to_bf16(v); }
 inline float widen(uint16_t v, Dtype d) { return d == Dtype::f16 ? f16_to_f32(v) : bf16_to_f32(v); }
 
-// Bytes of some dtype, host and device; e4m3 in units of 1. Changes on the host reach the device with push().
+// Bytes of some dtype, host and device; e4m3 of scale 1. Changes on the host reach the device with push().
 struct Twin {
   Dtype dtype;
   size_t count;

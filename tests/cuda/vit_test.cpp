@@ -166,7 +166,7 @@ void many_rows() {
 }
 
 // fp8 rounds every factor of 33 products to 4 bits: what is left is a model whose logits are off by about a
-// tenth of their spread. A fifth is the bound, of int8 a tenth; a wrong unit, channel or row would be off by
+// tenth of their spread. A fifth is the bound, of int8 a tenth; a wrong scale, channel or row would be off by
 // the spread itself.
 void eight_bits(const char* shape, int batch, Dtype dtype, double bound) {
   const VitParameters parameters = random_vit(shape);

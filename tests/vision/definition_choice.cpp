@@ -181,7 +181,7 @@ double strain_of(const Rule& rule, const Rows& score, const std::vector<int>& ke
 
 Partners partners_of(const Rows& direction, const std::vector<uint8_t>& role) {
   const Given given(direction);
-  const reference::Matched m = reference::match({.unit = given.matrix(),
+  const reference::Matched m = reference::match({.directions = given.matrix(),
                                                  .role = vector_view(role.data(), Dtype::u8, direction.count),
                                                  .rows = given.ragged()});
   Partners p{m.best, Rows(direction.count, 1)};

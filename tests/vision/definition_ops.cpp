@@ -56,7 +56,7 @@ Numerics Numerics::of(const Backend& backend, Dtype dtype) {
   const Dtype stream = dtype == Dtype::f16 ? dtype : Dtype::f32;
   return {.dtype = dtype,
           .stream = stream,
-          .folds_norms = backend.device && stream == dtype && dtype != Dtype::f32};
+          .folds_norms = !backend.host && stream == dtype && dtype != Dtype::f32};
 }
 
 Rows take(const Rows& x, const std::vector<int>& index) {

@@ -146,7 +146,7 @@ Rows Ops::directions(const Rows& x, int heads) const {
   const int width = x.width / heads;
   Rows y =
       result(x.count, width,
-             reference::unit_row({.x = heads == 1 ? in.matrix() : in.heads(heads), .rows = in.ragged()}));
+             reference::direction({.x = heads == 1 ? in.matrix() : in.heads(heads), .rows = in.ragged()}));
   for (int i = 0; i < x.count; ++i) {
     std::vector<double> mean(static_cast<size_t>(width)), moved(mean);
     for (int c = 0; c < x.width; ++c) {

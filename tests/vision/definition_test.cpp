@@ -98,14 +98,16 @@ class Definition : public testing::TestWithParam<Param> {
     if (!backend().runs_here())
       GTEST_SKIP() << backend().name << " needs " << backend().description
                    << ", which this machine does not have";
-    if (!takes(backend(), dtype())) GTEST_SKIP() << backend().name << " has no " << name_of(dtype());
-    if (backend().device && which().layout == Layout::padded_max)
+    if (!backend().traits().rows.has(dtype()))
+      GTEST_SKIP() << backend().name << " has no " << name_of(dtype());
+    if (!backend().host && which().layout == Layout::padded_max)
       GTEST_SKIP() << "padded-max runs in host memory only";
-    if (backend().device && which().layout == Layout::padded && which().method == PruneMethod::evit)
+    if (!backend().host && which().layout == Layout::padded && which().method == PruneMethod::evit)
       GTEST_SKIP() << "fused rows in a full grid run in host memory only";
 
     parameters_ = random_vit(std::string(kShape) + which().more);
-    VitState state(pack_vit(parameters_, backend(), dtype()), {.max_batch = 3, .max_tokens = 38}, 2);
+    VitState state(pack_vit(parameters_, backend(), dtype()), {.max_batch = 3, .max_tokens = 38},
+                   VitOptions{.threads = 2, .sums = Sums::fixed});
     run_.prune.method = which().method, run_.prune.rule = which().rule;
     run_.prune.seed = 3;
     run_.prune.per_image = pictures_.budgets;
@@ -115,7 +117,6 @@ class Definition : public testing::TestWithParam<Param> {
                     : which().method == PruneMethod::paper_ats ? 0.06
                                                                : 2.5;
     run_.layout = which().layout, run_.whole_last_block = which().whole_last_block;
-    run_.batch_invariant = backend().device != nullptr;
     const Observer observer = seen_.observer();
     run_.observer = &observer;
     result_ = forward(state, pictures_.images.data(), 3, run_);

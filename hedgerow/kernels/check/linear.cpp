@@ -33,7 +33,7 @@ void linear(Context& on, const LinearArgs& a) {
   need_if_given(kOp, "residual", a.residual, traits(on).residual, a.rows.row_capacity, a.w->n);
   if (is_quantised(a.w->dtype)) {
     need_if_given(kOp, "residual", a.residual, DtypeSet(Dtype::f16), a.rows.row_capacity, a.w->n);
-    if (a.w->dtype == Dtype::i8) need(kOp, "x_units", a.x_units, kF32, a.rows.row_capacity);
+    if (a.w->dtype == Dtype::i8) need(kOp, "x_scales", a.x_scales, kF32, a.rows.row_capacity);
   }
   const DtypeSet outs = !is_quantised(a.w->dtype) ? traits(on).rows
                         : a.residual              ? DtypeSet(Dtype::f16)

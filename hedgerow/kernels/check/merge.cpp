@@ -6,24 +6,24 @@ namespace hedgerow {
 
 using namespace check;
 
-void unit_row(Context& on, const UnitRowArgs& a) {
-  constexpr const char* kOp = "unit_row";
-  const Turn turn(on, Op::unit_row);
+void direction(Context& on, const DirectionArgs& a) {
+  constexpr const char* kOp = "direction";
+  const Turn turn(on, Op::direction);
   need_ragged(kOp, on, "rows", a.rows);
   need(kOp, "x", a.x, traits(on).rows, a.rows.row_capacity, kAny, a.x.rank > 2 ? kAny : kNone);
   need(kOp, "out", a.out, kF32, a.rows.row_capacity, a.x.extents[a.x.rank - 1]);
-  on.backend().ops.unit_row(on, a);
+  on.backend().ops.direction(on, a);
 }
 
 void match(Context& on, const MatchArgs& a) {
   constexpr const char* kOp = "match";
   const Turn turn(on, Op::match);
   need_ragged(kOp, on, "rows", a.rows);
-  need(kOp, "unit", a.unit, kF32, a.rows.row_capacity, kAny);
+  need(kOp, "directions", a.directions, kF32, a.rows.row_capacity, kAny);
   need(kOp, "role", a.role, kU8, a.rows.row_capacity);
   need(kOp, "best", a.best, kI32, a.rows.row_capacity);
   need(kOp, "similarity", a.similarity, kF32, a.rows.row_capacity);
-  need_scratch(kOp, on, a.rows.max_len, a.unit.extents[1]);
+  need_scratch(kOp, on, a.rows.max_len, a.directions.extents[1]);
   on.backend().ops.match(on, a);
 }
 

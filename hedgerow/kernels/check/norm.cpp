@@ -15,7 +15,7 @@ void layer_norm(Context& on, const LayerNormArgs& a) {
   need(kOp, "gamma", a.gamma, kF32, a.x.extents[1]);
   need(kOp, "beta", a.beta, kF32, a.x.extents[1]);
   need(kOp, "out", a.out, traits(on).rows | traits(on).weights, a.rows.row_capacity, a.x.extents[1]);
-  if (a.out.dtype == Dtype::i8) need(kOp, "out_units", a.out_units, kF32, a.rows.row_capacity);
+  if (a.out.dtype == Dtype::i8) need(kOp, "out_scales", a.out_scales, kF32, a.rows.row_capacity);
   on.backend().ops.layer_norm(on, a);
 }
 

@@ -263,16 +263,17 @@ struct Table {
     for_ranges(on, rows, 10.0 * rows, [&](int begin, int end, int) { level().keep_log_prob(a, begin, end); });
   }
 
-  static void unit_row(Context& on, const UnitRowArgs& a) noexcept {
+  static void direction(Context& on, const DirectionArgs& a) noexcept {
     const int rows = a.rows.rows();
     for_ranges(on, rows, 0.2 * elements(a.x, rows),
-               [&](int begin, int end, int) { level().unit_row(a, begin, end); });
+               [&](int begin, int end, int) { level().direction(a, begin, end); });
   }
 
   static void match(Context& on, const MatchArgs& a) noexcept {
     double pairs = 0;
     for (int i = 0; i < a.rows.batch; ++i) pairs += 0.25 * a.rows.length(i) * a.rows.length(i);
-    for_sequences(on, a.rows.batch, a.rows.max_len, 32, pairs * static_cast<double>(a.unit.extents[1]) / 32,
+    for_sequences(on, a.rows.batch, a.rows.max_len, 32,
+                  pairs * static_cast<double>(a.directions.extents[1]) / 32,
                   [&](int i, int begin, int end, int worker) {
                     const int last = std::min(end, a.rows.length(i));
                     if (begin < last) level().match(a, begin, last, i, on.scratch(worker));

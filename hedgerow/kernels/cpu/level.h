@@ -41,7 +41,7 @@ struct Level {
   void (*layer_norm)(const LayerNormArgs&, int begin, int end);
   void (*patchify)(const PatchifyArgs&, int image, int grid_row_begin, int grid_row_end);
   void (*row_norm)(const RowNormArgs&, int begin, int end);
-  void (*unit_row)(const UnitRowArgs&, int begin, int end);
+  void (*direction)(const DirectionArgs&, int begin, int end);
   void (*fuse_dropped)(const FuseDroppedArgs&, int sequence, int column_begin, int column_end);
   void (*global_half)(const GlobalHalfArgs&, int sequence, int column_begin,
                       int column_end);  // inside [dim/2, dim)

@@ -47,7 +47,7 @@ cudaError_t apart(cudaStream_t stream, const NormLinearArgs& a, bool fixed) {
 
 Product product_of(const LinearArgs& a) {
   Product p{};
-  p.x = a.x, p.w = a.w, p.act = a.act, p.x_units = a.x_units, p.residual = a.residual, p.out = a.out,
+  p.x = a.x, p.w = a.w, p.act = a.act, p.x_scales = a.x_scales, p.residual = a.residual, p.out = a.out,
   p.rows = a.rows;
   return p;
 }

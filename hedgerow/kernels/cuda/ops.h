@@ -18,10 +18,10 @@ enum class NormFusion : uint8_t { none, whole, divided };
 // With norm_gamma: y[i] is x[j] layer-normalised as LayerNormArgs says and rounded to the dtype of w; x may
 // then be f32 whatever w is. Divided: y[i] is x[j] / sqrt(variance + norm_eps), all that is left of a norm
 // where w took in the rest (fold_norm). None of them with 8 bits. With w in e4m3 (takes_eight_bits): x stored
-// times w stored are summed in the matrix unit's own precision (13 bits behind the leading one of the largest
-// term of 32, on Hopper), once multiplied with both units; out is f16, or e4m3 without a residual; what
+// times w stored are summed in the matrix core's own precision (13 bits behind the leading one of the largest
+// term of 32, on Hopper), once multiplied with both scales; out is f16, or e4m3 without a residual; what
 // exceeds its range becomes the largest value. With w in int8 the sums are exact; every row of x and every
-// output has a unit of its own; out as with e4m3. Both: GELU of either kind is the tanh kind to 0.002.
+// output has a scale of its own; out as with e4m3. Both: GELU of either kind is the tanh kind to 0.002.
 struct Product {
   Tensor x;           // f [rows, k], dtype of w; [*, k] with index
   Tensor index = {};  // optional i32 [rows]: which rows of x
@@ -32,7 +32,7 @@ struct Product {
   float norm_eps = 1e-6f;
   const PackedLinear* w = nullptr;  // [n, k]
   Activation act = Activation::none;
-  Tensor x_units = {};   // int8 only: f32 [rows], what a stored 1 of each row of x stands for
+  Tensor x_scales = {};  // int8 only: f32 [rows], what a stored 1 of each row of x stands for
   Tensor residual = {};  // optional f32 [rows, n]; may be `out` itself
   Tensor out;            // f [rows, n]
   // Optional out, where gives_moments says so: f32 [rows, 2 n / 64], pairs that add up to the sum and the sum
@@ -128,7 +128,7 @@ cudaError_t mlp(cudaStream_t stream, const MlpArgs& args, MlpTeam team = MlpTeam
 bool fuses_mlp(int rows, int dim, int hidden);
 MlpTeam mlp_team(int rows);
 
-// Weights for linear(): row-major in `dtype` (e4m3: in units of their own), the bias padded with zeros.
+// Weights for linear(): row-major in `dtype` (e4m3: with a scale of their own), the bias padded with zeros.
 // Throws Error when memory is out.
 Product product_of(const LinearArgs& args);
 
@@ -150,7 +150,7 @@ cudaError_t scatter(cudaStream_t stream, const ScatterArgs& args);  // also 16-b
 cudaError_t row_norm(cudaStream_t stream, const RowNormArgs& args);
 cudaError_t head_score(cudaStream_t stream, const HeadScoreArgs& args);
 cudaError_t keep_log_prob(cudaStream_t stream, const KeepLogProbArgs& args);
-cudaError_t unit_row(cudaStream_t stream, const UnitRowArgs& args);
+cudaError_t direction(cudaStream_t stream, const DirectionArgs& args);
 
 constexpr int kMostSelectLen = 9000;  // rows of a sequence: they are ranked in a block's own memory
 // count, threshold, mass, floor, samples and kept_offsets are device arrays.
@@ -161,7 +161,7 @@ cudaError_t global_half(cudaStream_t stream, const GlobalHalfArgs& args);
 cudaError_t merge(cudaStream_t stream, const MergeArgs& args);
 cudaError_t match(cudaStream_t stream, const MatchArgs& args);
 
-// Rate of the matrix units on operands in shared memory and registers, random values, all multiprocessors at
+// Rate of the matrix cores on operands in shared memory and registers, random values, all multiprocessors at
 // once; of plain multiply-adds for f32. 0 where no such loop is known. Takes about 5 ms and waits.
 cudaError_t peak_flops(cudaStream_t stream, Dtype dtype, double* flops);
 

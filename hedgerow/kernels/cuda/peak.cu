@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the matrix units can do when nothing else is in the way: products on one tile that never moves.
+// What the matrix cores can do when nothing else is in the way: products on one tile that never moves.
 #include "hedgerow/kernels/cuda/hopper.cuh"
 #include "hedgerow/kernels/cuda/launch.h"
 #include "hedgerow/kernels/cuda/memory.h"

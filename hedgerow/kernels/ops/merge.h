@@ -11,7 +11,7 @@
 namespace hedgerow {
 
 // out[i] = v / ||v||_2, v = mean over heads of x[i] (rank 3) or x[i] itself (rank 2). A zero row stays 0.
-struct UnitRowArgs {
+struct DirectionArgs {
   Tensor x;    // f [rows, heads, head_dim] or f [rows, dim]
   Tensor out;  // f32 [rows, head_dim or dim]
   Ragged rows;
@@ -20,8 +20,8 @@ struct UnitRowArgs {
 // For each source row: the target row of its sequence with the largest dot product (ties: lower row), packed
 // index and value. Other rows: best = -1. A sequence without targets: best = -1 for its sources too.
 struct MatchArgs {
-  Tensor unit;  // f32 [rows, dim]
-  Tensor role;  // u8 [rows]: 0 takes no part, 1 source, 2 target
+  Tensor directions;  // f32 [rows, dim]
+  Tensor role;        // u8 [rows]: 0 takes no part, 1 source, 2 target
   Ragged rows;
   Tensor best;        // out i32 [rows]
   Tensor similarity;  // out f32 [rows]

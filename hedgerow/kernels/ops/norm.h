@@ -14,9 +14,9 @@ struct LayerNormArgs {
   Tensor index = {};   // optional i32 [rows]: which rows of x
   Tensor gamma, beta;  // f32 [dim]
   float eps = 1e-6f;
-  Tensor out;             // f [rows, dim]; e4m3 or int8 where Traits::weights has it
-  Tensor out_units = {};  // int8 only, out f32 [rows]: a 127th of the row's largest value
-  Ragged rows;            // rows of out
+  Tensor out;              // f [rows, dim]; e4m3 or int8 where Traits::weights has it
+  Tensor out_scales = {};  // int8 only, out f32 [rows]: a 127th of the row's largest value
+  Ragged rows;             // rows of out
 };
 
 // out = act(norm(x[j]) w^T + bias), j = index ? index[i] : i; normalised rows are rounded to the dtype of w.

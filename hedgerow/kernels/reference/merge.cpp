@@ -6,7 +6,7 @@
 
 namespace hedgerow::reference {
 
-std::vector<double> unit_row(const UnitRowArgs& a) {
+std::vector<double> direction(const DirectionArgs& a) {
   std::vector<double> out;
   for (int i = 0; i < a.rows.rows(); ++i) {
     std::vector<double> v;
@@ -36,8 +36,8 @@ Matched match(const MatchArgs& a) {
       for (int j = a.rows.begin(s); j < a.rows.end(s); ++j) {
         if (role[j] != 2) continue;
         double dot = 0;
-        for (int64_t c = 0; c < a.unit.extents[1]; ++c)
-          dot += static_cast<double>(a.unit.row<float>(i)[c]) * a.unit.row<float>(j)[c];
+        for (int64_t c = 0; c < a.directions.extents[1]; ++c)
+          dot += static_cast<double>(a.directions.row<float>(i)[c]) * a.directions.row<float>(j)[c];
         if (std::isnan(dot)) dot = -INFINITY;
         if (result.best[i] >= 0 && !(dot > result.similarity[i])) continue;
         result.best[i] = j;

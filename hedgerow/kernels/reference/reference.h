@@ -51,7 +51,7 @@ std::vector<double> fuse_dropped(
     const FuseDroppedArgs& args);  // out's live rows: present content where left alone
 std::vector<double> global_half(const GlobalHalfArgs& args);  // x's live rows
 std::vector<double> keep_log_prob(const KeepLogProbArgs& args);
-std::vector<double> unit_row(const UnitRowArgs& args);
+std::vector<double> direction(const DirectionArgs& args);
 
 struct Matched {
   std::vector<int32_t> best;

@@ -23,7 +23,7 @@ inline double value(const Tensor& t, int64_t at) {
     case Dtype::u8:
       return t.as<uint8_t>()[at];
     case Dtype::e4m3:
-      return static_cast<double>(e4m3_to_f32(t.as<uint8_t>()[at])) * t.unit;
+      return static_cast<double>(e4m3_to_f32(t.as<uint8_t>()[at])) * t.scale;
     case Dtype::i8:
       return t.as<int8_t>()[at];
   }
@@ -92,8 +92,8 @@ inline void normalise(std::vector<double>& x, const Tensor& gamma, const Tensor&
 inline double rounded(double v, Dtype to) {
   if (to == Dtype::bf16) return bf16_to_f32(f32_to_bf16(static_cast<float>(v)));
   if (to != Dtype::f16 || v == 0) return v;
-  const double unit = std::ldexp(1.0, std::max(std::ilogb(v), -14) - 10);
-  return std::nearbyint(v / unit) * unit;
+  const double ulp = std::ldexp(1.0, std::max(std::ilogb(v), -14) - 10);
+  return std::nearbyint(v / ulp) * ulp;
 }
 
 inline double length_of(const std::vector<double>& x) {

@@ -86,26 +86,26 @@ void weighted_values(const float* p, int64_t stride, int rows, const float* v, i
 
 // Scores of `rows` packed queries against all packed keys.
 template <class Dot>
-void scores(const float* q, const float* packed, int units, int keys, int span, int rows, float* s,
+void scores(const float* q, const float* packed, int steps, int keys, int span, int rows, float* s,
             int64_t stride) {
   const int blocks = span > 1 ? keys / kLanes : (keys + kLanes - 1) / kLanes;
   with_count<kScoreRows>(rows, [&]<int count>() {
 #if defined(__AVX512F__)
     if (span > 1) {
       const int before = blocks / 2 * 2;  // an odd block shares the tail's tile
-      score_blocks<Dot, count>(q, packed, units, before, s, stride);
-      const float* rest = packed + static_cast<int64_t>(before) * units * kLanes;
+      score_blocks<Dot, count>(q, packed, steps, before, s, stride);
+      const float* rest = packed + static_cast<int64_t>(before) * steps * kLanes;
       float* at = s + before * kLanes;
       if (before < blocks)
-        span == 4 ? score_tail<Dot, count, 4, 1>(q, rest, units, at, stride)
-                  : score_tail<Dot, count, 2, 1>(q, rest, units, at, stride);
+        span == 4 ? score_tail<Dot, count, 4, 1>(q, rest, steps, at, stride)
+                  : score_tail<Dot, count, 2, 1>(q, rest, steps, at, stride);
       else
-        span == 4 ? score_tail<Dot, count, 4, 0>(q, rest, units, at, stride)
-                  : score_tail<Dot, count, 2, 0>(q, rest, units, at, stride);
+        span == 4 ? score_tail<Dot, count, 4, 0>(q, rest, steps, at, stride)
+                  : score_tail<Dot, count, 2, 0>(q, rest, steps, at, stride);
       return;
     }
 #endif
-    score_blocks<Dot, count>(q, packed, units, blocks, s, stride);
+    score_blocks<Dot, count>(q, packed, steps, blocks, s, stride);
   });
 }
 
@@ -121,7 +121,7 @@ void put_first_row(const float* p, float inverse, Live live, const AttentionArgs
 
 template <class Dot>
 void attend(const AttentionArgs& a, int sequence, int head, int part, int parts_of, float* scratch) {
-  const int head_dim = static_cast<int>(a.q.extents[2]), units = Dot::kPairs ? head_dim / 2 : head_dim;
+  const int head_dim = static_cast<int>(a.q.extents[2]), steps = Dot::kPairs ? head_dim / 2 : head_dim;
   const int queries = a.q_rows.length(sequence), all_keys = a.kv_rows.length(sequence);
   const int q_begin = a.q_rows.begin(sequence), kv_begin = a.kv_rows.begin(sequence);
   const auto rows_of = [&](const Tensor& t, int row, const int32_t* index) {
@@ -157,8 +157,8 @@ void attend(const AttentionArgs& a, int sequence, int head, int part, int parts_
   const int whole = span == 1 ? live.count : live.count - rest;
   const HeadRows k_rows = rows_of(a.kv.k, kv_begin, live.index),
                  v_rows = rows_of(a.kv.v, kv_begin, live.index);
-  pack_keys<Dot>(k_rows, 0, whole, units, 1, k);
-  if (span > 1) pack_keys<Dot>(k_rows, whole, rest, units, span, k + static_cast<int64_t>(whole) * units);
+  pack_keys<Dot>(k_rows, 0, whole, steps, 1, k);
+  if (span > 1) pack_keys<Dot>(k_rows, whole, rest, steps, span, k + static_cast<int64_t>(whole) * steps);
 
   const float* values = v;
   int64_t v_stride = head_dim;
@@ -173,16 +173,16 @@ void attend(const AttentionArgs& a, int sequence, int head, int part, int parts_
       a.q_index ? rows_of(a.q, 0, a.q_index.as<int32_t>() + q_begin) : rows_of(a.q, q_begin, nullptr);
   const int64_t stride = score_stride(live.count);
   const float c = a.scale * kLog2e;
-  const int steps = Dot::kPairs ? (live.count + 1) / 2 : live.count;
+  const int value_steps = Dot::kPairs ? (live.count + 1) / 2 : live.count;
   for (int b = first_block; b < last_block; ++b) {
     const int i = static_cast<int>(int64_t{queries} * b / blocks);
     const int rows = static_cast<int>(int64_t{queries} * (b + 1) / blocks) - i;
     alignas(64) float inverse[16];
-    pack_queries<Dot>(q_rows, i, rows, units, q);
+    pack_queries<Dot>(q_rows, i, rows, steps, q);
     for (int r = i + rows; r < queries && r < i + 2 * rows; ++r)
       for (int64_t at = 0; at < head_dim * bytes_of(a.q.dtype); at += 64)
         __builtin_prefetch(q_rows.row(r) + at);
-    scores<Dot>(q, k, units, live.count, span, rows, s, stride);
+    scores<Dot>(q, k, steps, live.count, span, rows, s, stride);
     if (a.key_bias || c < 0) {
       if (!a.key_bias) std::memset(bias, 0, static_cast<size_t>(round_up(live.count, 32)) * 4);
       softmax_rows<Dot, true>(s, stride, rows, live.count, bias, c, inverse);
@@ -190,7 +190,7 @@ void attend(const AttentionArgs& a, int sequence, int head, int part, int parts_
       softmax_rows<Dot, false>(s, stride, rows, live.count, nullptr, c, inverse);
     }
     if (b == 0 && a.first_row) put_first_row<Dot>(s, inverse[0], live, a, sequence, head);
-    weighted_values<Dot>(s, stride, rows, values, v_stride, steps, head_dim, inverse,
+    weighted_values<Dot>(s, stride, rows, values, v_stride, value_steps, head_dim, inverse,
                          {const_cast<char*>(out.row(i)), out.stride, out.bf16});
   }
 }

@@ -28,7 +28,7 @@ HEDGEROW_INLINE float element(const char* row, int u, bool bf16) {
 }
 
 #if defined(__AVX512F__)
-// Units u..u+3 of rows row[a], row[a + 4], row[a + 8], row[a + 12], one per 128-bit lane.
+// Steps u..u+3 of rows row[a], row[a + 4], row[a + 8], row[a + 12], one per 128-bit lane.
 HEDGEROW_INLINE Vec quarter_rows(const char* const* row, int a, int u) {
   const auto piece = [&](int j) { return _mm_loadu_ps(reinterpret_cast<const float*>(row[j]) + u); };
   Vec z = _mm512_castps128_ps512(piece(a));
@@ -50,9 +50,9 @@ HEDGEROW_INLINE void transpose_lanes(Vec (&z)[4]) {
 }
 
 // 16 keys; `twice`: the first 8, each in two lanes.
-HEDGEROW_INLINE void pack_key_block(const char* const* row, int units, bool twice, float* out) {
+HEDGEROW_INLINE void pack_key_block(const char* const* row, int steps, bool twice, float* out) {
   const __m512i spread = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
-  for (int u = 0; u < units; u += 4, out += 4 * kLanes) {
+  for (int u = 0; u < steps; u += 4, out += 4 * kLanes) {
     Vec z[4];
 #pragma GCC unroll 4
     for (int a = 0; a < 4; ++a) z[a] = quarter_rows(row, a, u);
@@ -63,9 +63,9 @@ HEDGEROW_INLINE void pack_key_block(const char* const* row, int units, bool twic
 }
 
 // The first 4 keys, each in the four lanes of a quarter.
-HEDGEROW_INLINE void pack_four_keys(const char* const* row, int units, float* out) {
+HEDGEROW_INLINE void pack_four_keys(const char* const* row, int steps, float* out) {
   const char* apart[13] = {row[0], 0, 0, 0, row[1], 0, 0, 0, row[2], 0, 0, 0, row[3]};
-  for (int u = 0; u < units; u += 4, out += 4 * kLanes) {
+  for (int u = 0; u < steps; u += 4, out += 4 * kLanes) {
     const Vec z = quarter_rows(apart, 0, u);
     store(out, _mm512_permute_ps(z, 0x00));
     store(out + kLanes, _mm512_permute_ps(z, 0x55));
@@ -78,7 +78,7 @@ HEDGEROW_INLINE void pack_four_keys(const char* const* row, int units, float* ou
 // Keys [0, count) of `rows` in blocks of kLanes. With span > 1 (one block only), key j fills lanes j * span
 // ...
 template <class Dot>
-HEDGEROW_INLINE void pack_keys(const HeadRows& rows, int first_key, int count, int units, int span,
+HEDGEROW_INLINE void pack_keys(const HeadRows& rows, int first_key, int count, int steps, int span,
                                float* out) {
   for (int j0 = 0; j0 < count; j0 += kLanes) {
     const char* row[kLanes];
@@ -86,27 +86,27 @@ HEDGEROW_INLINE void pack_keys(const HeadRows& rows, int first_key, int count, i
 #if defined(__AVX512F__)
     if (Dot::kPairs || !rows.bf16) {
       if (span == 4)
-        pack_four_keys(row, units, out);
+        pack_four_keys(row, steps, out);
       else
-        pack_key_block(row, units, span == 2, out);
-      out += kLanes * units;
+        pack_key_block(row, steps, span == 2, out);
+      out += kLanes * steps;
       continue;
     }
 #endif
-    for (int u = 0; u < units; ++u, out += kLanes)
+    for (int u = 0; u < steps; ++u, out += kLanes)
       for (int j = 0; j < kLanes; ++j) out[j] = element(row[j / span], u, rows.bf16);
   }
 }
 
 // Queries [first, first + count) in groups of kQueryGroup.
 template <class Dot>
-HEDGEROW_INLINE void pack_queries(const HeadRows& rows, int first, int count, int units, float* out) {
-  for (int r0 = 0; r0 < count; r0 += kQueryGroup, out += kQueryGroup * units) {
+HEDGEROW_INLINE void pack_queries(const HeadRows& rows, int first, int count, int steps, float* out) {
+  for (int r0 = 0; r0 < count; r0 += kQueryGroup, out += kQueryGroup * steps) {
     const char* row[kQueryGroup];
     for (int r = 0; r < kQueryGroup; ++r) row[r] = rows.row(first + (r0 + r < count ? r0 + r : count - 1));
 #if defined(__AVX512F__)
     if (Dot::kPairs || !rows.bf16) {
-      for (int u = 0; u < units; u += 16) {
+      for (int u = 0; u < steps; u += 16) {
         Vec z[4];
         for (int r = 0; r < 4; ++r) z[r] = load(reinterpret_cast<const float*>(row[r]) + u);
         transpose_lanes(z);
@@ -116,13 +116,13 @@ HEDGEROW_INLINE void pack_queries(const HeadRows& rows, int first, int count, in
     }
 #endif
     float* to = out;
-    for (int u = 0; u < units; to += query_step(u), u += 4)
+    for (int u = 0; u < steps; to += query_step(u), u += 4)
       for (int e = 0; e < 4; ++e)
         for (int r = 0; r < kQueryGroup; ++r) to[query_at(r, e)] = element(row[r], u + e, rows.bf16);
   }
 }
 
-// Values as rows of head_dim units: f32 copied (or widened), bf16 pairs interleaved; the odd last row pairs
+// Values as rows of head_dim steps: f32 copied (or widened), bf16 pairs interleaved; the odd last row pairs
 // with zeros.
 template <class Dot>
 HEDGEROW_INLINE void pack_values(const HeadRows& rows, int count, int head_dim, float* out) {

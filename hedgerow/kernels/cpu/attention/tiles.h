@@ -2,27 +2,27 @@
 // The two register tiles of attention: scores (queries x keys) and the weighted sum of values (queries x
 // head_dim).
 //
-// Both walk "units", 32-bit steps of the reduction: one f32, or a pair of bf16 where the machine multiplies
-// pairs. Every result is one chain of products over ascending units, whatever the tile: that is why a row
+// Both walk "steps", 32-bit steps of the reduction: one f32, or a pair of bf16 where the machine multiplies
+// pairs. Every result is one chain of products over ascending steps, whatever the tile: that is why a row
 // does not feel its neighbours.
 //
-// Layouts: queries (pack_queries)  AVX-512: groups of 4 rows, [unit / 16][unit % 4][unit / 4 % 4][row]; else
-// [row][unit]
-//          keys (pack_keys)        blocks of kLanes keys, [unit][key]
-//          values                  rows of head_dim units, any stride
+// Layouts: queries (pack_queries)  AVX-512: groups of 4 rows, [step / 16][step % 4][step / 4 % 4][row]; else
+// [row][step]
+//          keys (pack_keys)        blocks of kLanes keys, [step][key]
+//          values                  rows of head_dim steps, any stride
 #pragma once
 
 #include "hedgerow/kernels/cpu/simd.h"
 
 namespace hedgerow::cpu::HEDGEROW_LEVEL {
 
-struct F32Dot {  // a unit is an f32
+struct F32Dot {  // a step is an f32
   static constexpr bool kPairs = false;
   static HEDGEROW_INLINE Vec dot(Vec a, Vec b, Vec c) { return accumulate(a, b, c); }
   static HEDGEROW_INLINE Vec dot_from(const float* a, Vec b, Vec c) { return accumulate_from(a, b, c); }
 };
 #if defined(__AVX512BF16__)
-struct PairDot {  // a unit is two bf16
+struct PairDot {  // a step is two bf16
   static constexpr bool kPairs = true;
   static HEDGEROW_INLINE Vec dot(Vec a, Vec b, Vec c) {
     return _mm512_dpbf16_ps(c, (__m512bh)a, (__m512bh)b);
@@ -42,7 +42,7 @@ constexpr int kScoreRows = 4, kValueRows = 4, kValueColumns = 4, kQueryGroup = 1
 #endif
 constexpr int score_columns(int rows) { return rows * 5 <= kScoreRows ? 8 : rows * 2 <= kScoreRows ? 4 : 2; }
 
-// Where unit u + e of row r lies in packed queries, u a multiple of 4: query_at(r, e) behind its group's
+// Where step u + e of row r lies in packed queries, u a multiple of 4: query_at(r, e) behind its group's
 // place, which moves by query_step(u) from u to u + 4.
 constexpr int query_groups(int rows) { return (rows + kQueryGroup - 1) / kQueryGroup; }
 HEDGEROW_INLINE constexpr int query_at(int r, int e) { return kQueryGroup == 1 ? e : e * 16 + r % 4; }
@@ -68,15 +68,15 @@ struct Streams {
 
 // s[r][c * kLanes + lane] = q_r . k for `columns` key blocks.
 template <class Dot, int rows, int columns>
-void score_tile(const float* q, const float* keys, int units, float* s, int64_t s_stride) {
+void score_tile(const float* q, const float* keys, int steps, float* s, int64_t s_stride) {
   Vec acc[rows][columns];
 #pragma GCC unroll 16
   for (int r = 0; r < rows; ++r)
 #pragma GCC unroll 16
     for (int c = 0; c < columns; ++c) acc[r][c] = zero();
-  Streams<query_groups(rows)> query(q, int64_t{kQueryGroup} * units);
-  Streams<columns> key(keys, int64_t{kLanes} * units);
-  for (int u = 0; u < units; u += 4) {
+  Streams<query_groups(rows)> query(q, int64_t{kQueryGroup} * steps);
+  Streams<columns> key(keys, int64_t{kLanes} * steps);
+  for (int u = 0; u < steps; u += 4) {
 #pragma GCC unroll 4
     for (int e = 0; e < 4; ++e) {
       Vec k[columns];
@@ -106,31 +106,31 @@ void score_tile(const float* q, const float* keys, int units, float* s, int64_t 
 
 // All whole key blocks, `blocks` of them, in tiles of at most `columns`.
 template <class Dot, int rows, int columns = score_columns(rows)>
-void score_blocks(const float* q, const float* keys, int units, int blocks, float* s, int64_t s_stride) {
+void score_blocks(const float* q, const float* keys, int steps, int blocks, float* s, int64_t s_stride) {
   while (blocks >= columns) {
-    score_tile<Dot, rows, columns>(q, keys, units, s, s_stride);
-    keys += static_cast<int64_t>(columns) * units * kLanes;
+    score_tile<Dot, rows, columns>(q, keys, steps, s, s_stride);
+    keys += static_cast<int64_t>(columns) * steps * kLanes;
     s += columns * kLanes;
     blocks -= columns;
   }
   if constexpr (columns > 1)
-    if (blocks > 0) score_blocks<Dot, rows, columns / 2>(q, keys, units, blocks, s, s_stride);
+    if (blocks > 0) score_blocks<Dot, rows, columns / 2>(q, keys, steps, blocks, s, s_stride);
 }
 
 #if defined(__AVX512F__)
 // The last few keys: `span` queries share a vector, each with 16 / span keys. Lane = key * span + query. They
 // run beside the last whole block (`block` = 1), because their few chains alone would wait for one another.
 template <class Dot, int rows, int span, int block>
-void score_tail(const float* q, const float* keys, int units, float* s, int64_t s_stride) {
+void score_tail(const float* q, const float* keys, int steps, float* s, int64_t s_stride) {
   constexpr int groups = (rows + span - 1) / span;
-  const float* tail = keys + block * units * kLanes;
+  const float* tail = keys + block * steps * kLanes;
   Vec acc[groups], main[rows];
 #pragma GCC unroll 8
   for (int g = 0; g < groups; ++g) acc[g] = zero();
 #pragma GCC unroll 16
   for (int r = 0; r < rows; ++r) main[r] = zero();
-  Streams<query_groups(rows)> query(q, int64_t{kQueryGroup} * units);
-  for (int u = 0; u < units; u += 4) {
+  Streams<query_groups(rows)> query(q, int64_t{kQueryGroup} * steps);
+  for (int u = 0; u < steps; u += 4) {
 #pragma GCC unroll 4
     for (int e = 0; e < 4; ++e) {
       const Vec k = load(tail + (u + e) * kLanes);

@@ -18,18 +18,18 @@ constexpr int64_t kGroupBytes = 512 << 10, kCopyBytes = 640 << 10;
 #else
 constexpr int64_t kGroupBytes = 128 << 10, kCopyBytes = kGroupBytes;
 #endif
-constexpr int64_t kCopyUnits = kCopyBytes / 4;
+constexpr int64_t kCopySteps = kCopyBytes / 4;
 // Longest k of which a whole tile can be copied; of longer ones, rows are copied piece by piece, once per
 // panel.
-constexpr int kMaxUnits = static_cast<int>(kCopyUnits / kMaxHeight / kChunk * kChunk);
+constexpr int kMaxSteps = static_cast<int>(kCopySteps / kMaxHeight / kChunk * kChunk);
 // How far ahead in its panel a tile asks for weights: what memory delivers while one line is on its way.
 constexpr int64_t kAheadBytes = 8192;
 // Weights of one panel multiplied before the next tile gets its turn; sums wait in `acc` between two blocks.
-constexpr int kBlockUnits = 1024;
-constexpr int kAccFloats = static_cast<int>(kCopyUnits / kBlockUnits + kMaxAtOnce * kMaxHeight) * kPanel;
+constexpr int kBlockSteps = 1024;
+constexpr int kAccFloats = static_cast<int>(kCopySteps / kBlockSteps + kMaxAtOnce * kMaxHeight) * kPanel;
 
 template <class Format>
-int64_t units_of(int k) {
+int64_t steps_of(int k) {
   return Format::kPairs ? (static_cast<int64_t>(k) + 1) / 2 : k;
 }
 // f<Format>() for the format of weights of this dtype. The checks let no other in.
@@ -58,7 +58,7 @@ int panel(Dtype) { return kPanel; }
 
 size_t packed_bytes(int n, int k, Dtype dtype) {
   return by_format(dtype, [&]<class Format>() {
-    return static_cast<size_t>(panels_of(n) * units_of<Format>(k) * Format::kUnitBytes);
+    return static_cast<size_t>(panels_of(n) * steps_of<Format>(k) * Format::kStepBytes);
   });
 }
 
@@ -69,9 +69,9 @@ template <class Format>
 void pack_as(const float* w, int n, int k, void* out) {
   constexpr int kPer = Format::kPairs ? 2 : 1;
   auto* to = static_cast<typename Format::X*>(out);
-  const int64_t units = units_of<Format>(k);
+  const int64_t steps = steps_of<Format>(k);
   for (int64_t first = 0; first < n; first += kPanel)
-    for (int64_t u = 0; u < units; ++u)
+    for (int64_t u = 0; u < steps; ++u)
       for (int64_t column = first; column < first + kPanel; ++column)
         for (int64_t i = u * kPer; i < (u + 1) * kPer; ++i)
           put(to++, column < n && i < k ? w[column * k + i] : 0.0f);
@@ -179,7 +179,7 @@ FinishFn finish_of(const LinearArgs& args) {
 int parts_of(int64_t total, int64_t most) { return static_cast<int>((total + most - 1) / most); }
 
 struct Scratch {
-  float copy[kCopyUnits];
+  float copy[kCopySteps];
   float acc[kAccFloats];
 };
 
@@ -188,16 +188,16 @@ struct Scratch {
 template <class Format>
 void run(const LinearArgs& args, LinearTile part, Scratch& s) {
   constexpr int kPer = Format::kPairs ? 2 : 1;
-  constexpr int kStepLines = kStep * Format::kUnitBytes / 64;
+  constexpr int kAskLines = kAskEvery * Format::kStepBytes / 64;
   using X = typename Format::X;
   using Table = TileTable<Format, kMaxHeight>;
   const int n = args.w->n, k = args.w->k, rows = part.row_end - part.row_begin;
   if (rows <= 0) return;
-  const int64_t units = units_of<Format>(k), padded = (units + kChunk - 1) / kChunk * kChunk;
-  const bool whole = units <= kMaxUnits;  // the copy holds a tile's rows from end to end
+  const int64_t steps = steps_of<Format>(k), padded = (steps + kChunk - 1) / kChunk * kChunk;
+  const bool whole = steps <= kMaxSteps;  // the copy holds a tile's rows from end to end
   const int64_t block =
-      whole ? (units / parts_of(units, kBlockUnits) + kChunk - 1) / kChunk * kChunk : kMaxUnits;
-  const bool one_block = units <= block;
+      whole ? (steps / parts_of(steps, kBlockSteps) + kChunk - 1) / kChunk * kChunk : kMaxSteps;
+  const bool one_block = steps <= block;
   const char* weights = args.w->data.template as<char>();
   const float* bias = args.w->bias.template as<float>();
   const int64_t stride = args.x.strides[0];
@@ -208,11 +208,11 @@ void run(const LinearArgs& args, LinearTile part, Scratch& s) {
   const Finish direct = !simple ? Finish::later : args.out.dtype == Dtype::bf16 ? Finish::bf16 : Finish::f32;
 
   TileArgs t{};
-  t.panel_bytes = units * Format::kUnitBytes;
+  t.panel_bytes = steps * Format::kStepBytes;
   t.out_stride = args.out.strides[0] * out_size;
   t.residual_stride = args.residual.strides[0];
   t.next_stride = stride * static_cast<int64_t>(sizeof(X));
-  const int groups = whole && rows * padded <= kCopyUnits
+  const int groups = whole && rows * padded <= kCopySteps
                          ? 1
                          : parts_of(rows, whole ? kGroupBytes / 4 / padded : kMaxHeight);
   for (int g = 0; g < groups; ++g) {
@@ -221,7 +221,7 @@ void run(const LinearArgs& args, LinearTile part, Scratch& s) {
     // Tiles of `low` rows, the first `higher` of them one row higher: no thin tile at the end.
     const int tiles = parts_of(size, kMaxHeight), low = size / tiles, higher = size % tiles;
     const TileFn multiply_low = Table::one(low), multiply_higher = Table::one(low + 1);
-    const int lines = tiles == 1 ? kStepLines : (kStepLines + tiles - 1) / tiles;
+    const int lines = tiles == 1 ? kAskLines : (kAskLines + tiles - 1) / tiles;
     int at_once = tiles > 1 ? 1 : panels_at_once(size);
     for (int panel = part.panel_begin; panel < part.panel_end; panel += at_once) {
       if (panel + at_once > part.panel_end) at_once = 1;
@@ -230,11 +230,11 @@ void run(const LinearArgs& args, LinearTile part, Scratch& s) {
       const bool first = panel == part.panel_begin;
       t.out_bytes = full ? at_once * kPanel * out_size : 0;
       t.bias = bias ? bias + column : nullptr;
-      for (int64_t u = 0; u < units; u += block) {
-        const int64_t some = units - u < block ? units - u : block, some_bytes = some * Format::kUnitBytes;
-        const bool last = u + some == units;
-        t.b = weights + panel * t.panel_bytes + u * Format::kUnitBytes;
-        t.units = static_cast<int>(some);
+      for (int64_t u = 0; u < steps; u += block) {
+        const int64_t some = steps - u < block ? steps - u : block, some_bytes = some * Format::kStepBytes;
+        const bool last = u + some == steps;
+        t.b = weights + panel * t.panel_bytes + u * Format::kStepBytes;
+        t.steps = static_cast<int>(some);
         t.fresh = u == 0;
         t.finish = full && last ? direct : Finish::later;
         for (int i = 0, begin = 0, height; i < tiles; ++i, begin += height) {
@@ -258,9 +258,9 @@ void run(const LinearArgs& args, LinearTile part, Scratch& s) {
           // next block. The first tile has nobody before it, and a lone tile nobody beside it: they run ahead
           // in their own.
           const bool alone = tiles == 1 || (i == 0 && first && u == 0);
-          const int64_t share = i * (some / kStep * lines * 64);
+          const int64_t share = i * (some / kAskEvery * lines * 64);
           t.ahead = alone ? t.b + kAheadBytes / at_once : t.b + some_bytes + share;
-          t.ahead_lines = alone ? kStepLines : share < some_bytes ? lines : 0;
+          t.ahead_lines = alone ? kAskLines : share < some_bytes ? lines : 0;
           t.acc = one_block ? s.acc : s.acc + begin * kPanel;
           t.out = args.out.template row<char>(0) + row * t.out_stride + column * out_size;
           t.residual = args.residual ? args.residual.template row<float>(row) + column : nullptr;

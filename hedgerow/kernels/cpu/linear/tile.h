@@ -2,8 +2,8 @@
 // The inner loops of the matrix product: H rows x P panels of outputs held in registers, one multiply-add
 // chain each.
 //
-// A "unit" is what one multiply-add consumes of a row: one f32, or a pair of bf16 where the level multiplies
-// pairs. Every unit of x takes 4 bytes. A panel of weights is [units][kPanel]; x is copied to [units /
+// A "step" is what one multiply-add consumes of a row: one f32, or a pair of bf16 where the level multiplies
+// pairs. Every step of x takes 4 bytes. A panel of weights is [steps][kPanel]; x is copied to [steps /
 // kChunk][H][kChunk], one cache line per row and chunk, so that any height is read as one short stream with
 // constant offsets.
 #pragma once
@@ -23,13 +23,13 @@ constexpr bool kOperandsFromMemory = false;
 constexpr int kRegisters = 16, kVecs = 4, kMaxHeight = 2;
 #endif
 constexpr int kPanel = kVecs * kLanes;  // outputs
-constexpr int kChunk = 16;              // units: one cache line of x
-constexpr int kStep = 4;                // units between two requests for weights ahead
+constexpr int kChunk = 16;              // steps: one cache line of x
+constexpr int kAskEvery = 4;            // steps between two requests for weights ahead
 constexpr int kMaxAtOnce = 4;           // panels
 
-// How the weights of a dtype are stored and multiplied. kPairs: bf16 values 2u and 2u+1 make unit u.
+// How the weights of a dtype are stored and multiplied. kPairs: bf16 values 2u and 2u+1 make step u.
 struct F32Weights {
-  static constexpr int kUnitBytes = 4 * kPanel;
+  static constexpr int kStepBytes = 4 * kPanel;
   static constexpr bool kPairs = false, kFromMemory = kOperandsFromMemory;
   using X = float;
   using W = Vec;
@@ -37,22 +37,22 @@ struct F32Weights {
     return load(reinterpret_cast<const float*>(b) + v * kLanes);
   }
   HEDGEROW_INLINE static W broadcast(const float* a) { return set1(*a); }
-  HEDGEROW_INLINE static Vec step(W a, W b, Vec acc) { return accumulate(a, b, acc); }
+  HEDGEROW_INLINE static Vec multiply(W a, W b, Vec acc) { return accumulate(a, b, acc); }
 };
 
 #if defined(__AVX512BF16__)
 struct Bf16Weights {
-  static constexpr int kUnitBytes = 4 * kPanel;
+  static constexpr int kStepBytes = 4 * kPanel;
   static constexpr bool kPairs = true, kFromMemory = false;
   using X = uint16_t;
   using W = __m512bh;
   HEDGEROW_INLINE static W weights(const char* b, int v) { return (__m512bh)_mm512_loadu_si512(b + 64 * v); }
   HEDGEROW_INLINE static W broadcast(const float* a) { return (__m512bh)_mm512_set1_ps(*a); }
-  HEDGEROW_INLINE static Vec step(W a, W b, Vec acc) { return _mm512_dpbf16_ps(acc, a, b); }
+  HEDGEROW_INLINE static Vec multiply(W a, W b, Vec acc) { return _mm512_dpbf16_ps(acc, a, b); }
 };
 #else  // widen: x when it is copied, the weights when they are loaded
 struct Bf16Weights {
-  static constexpr int kUnitBytes = 2 * kPanel;
+  static constexpr int kStepBytes = 2 * kPanel;
   static constexpr bool kPairs = false, kFromMemory = kOperandsFromMemory;
   using X = uint16_t;
   using W = Vec;
@@ -60,18 +60,18 @@ struct Bf16Weights {
     return load(reinterpret_cast<const uint16_t*>(b) + v * kLanes);
   }
   HEDGEROW_INLINE static W broadcast(const float* a) { return set1(*a); }
-  HEDGEROW_INLINE static Vec step(W a, W b, Vec acc) { return accumulate(a, b, acc); }
+  HEDGEROW_INLINE static Vec multiply(W a, W b, Vec acc) { return accumulate(a, b, acc); }
 };
 #endif
 
 enum class Finish : uint8_t { later, f32, bf16 };
 
-// One tile: acc [P][H][kPanel] (+)= a [units] x b [P panels, `panel_bytes` apart][units].
+// One tile: acc [P][H][kPanel] (+)= a [steps] x b [P panels, `panel_bytes` apart][steps].
 struct TileArgs {
   const float* a;
   const char* b;
   int64_t panel_bytes;
-  int units;
+  int steps;
   bool fresh;     // start from zero, not from acc
   Finish finish;  // later: leave the sums in acc; else add bias and residual and store rows of out
   float* acc;
@@ -82,7 +82,7 @@ struct TileArgs {
   const float* residual;  // may be null
   int64_t residual_stride;
   const char* ahead;    // weights that will be read later (in each of P panels) ...
-  int ahead_lines;      // ... and how many lines of them to ask for per kStep units
+  int ahead_lines;      // ... and how many lines of them to ask for per kAskEvery steps
   const char* next_x;   // rows that will be copied next, or null: brought near while this tile computes
   int64_t next_stride;  // bytes
 };
@@ -120,7 +120,7 @@ void tile(const TileArgs& t) {
     typename Format::W w[kV];
 #pragma GCC unroll 16
     for (int v = 0; v < kV; ++v) w[v] = Format::weights(b + v / kVecs * panel_bytes, v % kVecs);
-    b += Format::kUnitBytes;
+    b += Format::kStepBytes;
 #pragma GCC unroll 16
     for (int r = 0; r < H; ++r) {
       if constexpr (Format::kFromMemory && P == 1)
@@ -131,16 +131,16 @@ void tile(const TileArgs& t) {
         }
       const typename Format::W xr = Format::broadcast(x + r * kChunk);
 #pragma GCC unroll 16
-      for (int v = 0; v < kV; ++v) c[r][v] = Format::step(xr, w[v], c[r][v]);
+      for (int v = 0; v < kV; ++v) c[r][v] = Format::multiply(xr, w[v], c[r][v]);
     }
   };
 
   const float* a = t.a;
   const char *out = t.out, *next_x = t.next_x, *ahead = t.ahead;
-  int out_rows = t.out_bytes > 0 ? H : 0, units = t.units;
+  int out_rows = t.out_bytes > 0 ? H : 0, steps = t.steps;
   const int64_t out_stride = t.out_stride, out_step = t.out_bytes / kOutLines;
   const int64_t ahead_bytes = int64_t{t.ahead_lines} * 64;
-  for (; units >= kChunk; units -= kChunk, a += H * kChunk) {
+  for (; steps >= kChunk; steps -= kChunk, a += H * kChunk) {
     if (out_rows > 0) {
       out_rows -= kRowsPerChunk;
 #pragma GCC unroll 4
@@ -153,7 +153,7 @@ void tile(const TileArgs& t) {
       for (int r = 0; r < H; ++r, row += t.next_stride) __builtin_prefetch(row, 0, 2);
       next_x += 64;
     }
-    for (int u = 0; u < kChunk; u += kStep, ahead += ahead_bytes) {
+    for (int u = 0; u < kChunk; u += kAskEvery, ahead += ahead_bytes) {
       // The first request is made in any case: most tiles have just one, and a branch for it costs more.
 #pragma GCC unroll 4
       for (int p = 0; p < P; ++p) __builtin_prefetch(ahead + p * panel_bytes, 0, 2);
@@ -161,10 +161,10 @@ void tile(const TileArgs& t) {
 #pragma GCC unroll 4
         for (int p = 0; p < P; ++p) __builtin_prefetch(ahead + p * panel_bytes + i, 0, 2);
 #pragma GCC unroll 4
-      for (int i = 0; i < kStep; ++i) step(a + u + i);
+      for (int i = 0; i < kAskEvery; ++i) step(a + u + i);
     }
   }
-  for (int u = 0; u < units; ++u) step(a + u);
+  for (int u = 0; u < steps; ++u) step(a + u);
 
   if (t.finish == Finish::later) {
 #pragma GCC unroll 16

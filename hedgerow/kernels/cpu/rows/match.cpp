@@ -29,10 +29,10 @@ HEDGEROW_INLINE bool any_above(Vec a, float bound) {
 }
 
 // Channel-major: value c of target t at tile[c * kTargets + t]. Absent targets are copies of the last one.
-void pack_targets(const Tensor& unit, const int32_t* targets, int count, float* tile) {
-  const int dim = static_cast<int>(unit.extents[1]);
+void pack_targets(const Tensor& directions, const int32_t* targets, int count, float* tile) {
+  const int dim = static_cast<int>(directions.extents[1]);
   const float* x[kTargets];
-  for (int t = 0; t < kTargets; ++t) x[t] = unit.row<float>(targets[t < count ? t : count - 1]);
+  for (int t = 0; t < kTargets; ++t) x[t] = directions.row<float>(targets[t < count ? t : count - 1]);
   for (int c = 0; c < dim; ++c)
     for (int t = 0; t < kTargets; ++t) tile[static_cast<size_t>(c) * kTargets + t] = x[t][c];
 }
@@ -58,7 +58,7 @@ HEDGEROW_INLINE void dot_products(const float* const* x, const float* tile, int 
 
 void match(const MatchArgs& a, int begin, int end, int sequence, void* scratch) {
   const int first = a.rows.begin(sequence), length = a.rows.length(sequence);
-  const int dim = static_cast<int>(a.unit.extents[1]);
+  const int dim = static_cast<int>(a.directions.extents[1]);
   const uint8_t* role = a.role.as<uint8_t>() + first;
   int32_t* best = a.best.as<int32_t>() + first;
   float* similarity = a.similarity.as<float>() + first;
@@ -76,14 +76,14 @@ void match(const MatchArgs& a, int begin, int end, int sequence, void* scratch) 
   }
   for (int at = 0; at < count; at += kTargets) {
     const int live = count - at < kTargets ? count - at : kTargets;
-    pack_targets(a.unit, targets + at, live, tile);
+    pack_targets(a.directions, targets + at, live, tile);
     for (int i = begin; i < end;) {
       int rows[kSources], n = 0;
       for (; i < end && n < kSources; ++i)
         if (role[i] == 1) rows[n++] = i;
       if (n == 0) break;
       const float* x[kSources];
-      for (int s = 0; s < kSources; ++s) x[s] = a.unit.row<float>(first + rows[s < n ? s : n - 1]);
+      for (int s = 0; s < kSources; ++s) x[s] = a.directions.row<float>(first + rows[s < n ? s : n - 1]);
       Vec dot[kSources][kVecs];
       if (live > kLanes) {
         dot_products<kVecs>(x, tile, dim, dot);

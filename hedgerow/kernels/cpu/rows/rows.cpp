@@ -143,7 +143,7 @@ void row_norm(const RowNormArgs& a, int begin, int end) {
 }
 
 template <class T>
-void unit_row_rows(const UnitRowArgs& a, int begin, int end) {
+void direction_rows(const DirectionArgs& a, int begin, int end) {
   const bool split = a.x.rank == 3;
   const int heads = split ? static_cast<int>(a.x.extents[1]) : 1;
   const int dim = static_cast<int>(a.x.extents[split ? 2 : 1]);
@@ -168,8 +168,8 @@ void unit_row_rows(const UnitRowArgs& a, int begin, int end) {
   }
 }
 
-void unit_row(const UnitRowArgs& a, int begin, int end) {
-  by_type(a.x.dtype, [&]<class T>() { unit_row_rows<T>(a, begin, end); });
+void direction(const DirectionArgs& a, int begin, int end) {
+  by_type(a.x.dtype, [&]<class T>() { direction_rows<T>(a, begin, end); });
 }
 
 void fuse_dropped(const FuseDroppedArgs& a, int sequence, int column_begin, int column_end) {
@@ -261,7 +261,7 @@ void HEDGEROW_FILL(rows)(Level& level) {
   level.layer_norm = HEDGEROW_LEVEL::layer_norm;
   level.patchify = HEDGEROW_LEVEL::patchify;
   level.row_norm = HEDGEROW_LEVEL::row_norm;
-  level.unit_row = HEDGEROW_LEVEL::unit_row;
+  level.direction = HEDGEROW_LEVEL::direction;
   level.fuse_dropped = HEDGEROW_LEVEL::fuse_dropped;
   level.global_half = HEDGEROW_LEVEL::global_half;
   level.keep_log_prob = HEDGEROW_LEVEL::keep_log_prob;

@@ -71,10 +71,10 @@ cudaError_t queue_pingpong(cudaStream_t stream, const Product& a, const LinearPa
       !matrix_map(residual_map, a.out.dtype, a.residual.data, capacity, p.n, a.residual.strides[0], 64)) {
     return queue_unmapped<T, ACTIVATION>(stream, a, p);
   }
-  const int ranks = share == Share::none ? 1 : 2, unit = share == Share::weights ? 128 : 64;
+  const int ranks = share == Share::none ? 1 : 2, band = share == Share::weights ? 128 : 64;
   const int columns = (p.n + N - 1) / N, across = share == Share::rows ? (columns + 1) / 2 : columns;
-  const int room = device().multiprocessors / ranks, units = (capacity + unit - 1) / unit;
-  const int tiles = (units - high_tiles(units, across, room)) * across;
+  const int room = device().multiprocessors / ranks, bands = (capacity + band - 1) / band;
+  const int tiles = (bands - high_tiles(bands, across, room)) * across;
   Shape shape;
   shape.block = Tile::kThreads, shape.shared = Tile::kShared, shape.cluster = ranks;
   shape.grid = (tiles < room ? tiles : room) * ranks;

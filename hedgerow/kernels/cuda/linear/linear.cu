@@ -80,14 +80,14 @@ int64_t up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // A product in turns by `c`: what it may take, and how it is cut. `steps`: of 128 bytes of k.
 struct Turning {
-  int units, columns, high;
+  int bands, columns, high;
   float us;
 
   Turning(const TurnCost& c, int rows, int n, int64_t steps, bool residual, Activation act)
-      : units(static_cast<int>(up(rows, 64))), columns(static_cast<int>(up(n, c.cols))) {
+      : bands(static_cast<int>(up(rows, 64))), columns(static_cast<int>(up(n, c.cols))) {
     const int teams = std::max(1, device().multiprocessors);
-    high = high_tiles(units, columns, teams);
-    const float turns = 0.1f * static_cast<float>(turns_end(units, high, columns, teams));
+    high = high_tiles(bands, columns, teams);
+    const float turns = 0.1f * static_cast<float>(turns_end(bands, high, columns, teams));
     us = c.start +
          turns * (c.turn + c.step * static_cast<float>(steps) + (act == Activation::none ? 0.0f : c.gelu)) +
          (residual ? c.residual : 0.0f) +
@@ -135,7 +135,7 @@ LinearGuess guess(int rows, int n, int k, bool residual, bool alike, Activation 
   }
   for (const TurnCost& c : kTurnCosts) {
     const Turning t(c, rows, n, steps, residual, act);
-    offer(t.plan(c), t.us + crowding(t.columns * steps * (t.units * 64 + (t.units - t.high) * c.cols)));
+    offer(t.plan(c), t.us + crowding(t.columns * steps * (t.bands * 64 + (t.bands - t.high) * c.cols)));
   }
   return best;
 }
@@ -194,10 +194,10 @@ cudaError_t linear(cudaStream_t stream, const Product& a, LinearPlan plan) {
   if (a.rows.row_capacity == 0) return cudaSuccess;
   if (is_quantised(a.w->dtype)) {
     if (!takes_eight_bits() || a.norm_gamma || a.index) return cudaErrorNotSupported;
-    p.unit = a.x.unit * a.w->unit, p.out_scale = 1 / a.out.unit, p.out_e4m3 = a.out.dtype == Dtype::e4m3;
+    p.scale = a.x.scale * a.w->scale, p.out_scale = 1 / a.out.scale, p.out_e4m3 = a.out.dtype == Dtype::e4m3;
     if (plan.tile == LinearTile::automatic)
       plan = linear_plan_eight_bits(a.rows.expected_rows(), p.n, p.k, p.residual != nullptr);
-    p.x_units = a.x_units.as<const float>(), p.w_units = a.w->units.as<const uint16_t>();
+    p.x_scales = a.x_scales.as<const float>(), p.w_scales = a.w->scales.as<const uint16_t>();
     return a.w->dtype == Dtype::i8 ? linear_i8(stream, a, p, plan) : linear_e4m3(stream, a, p, plan);
   }
   p.x_moments = a.x_moments.as<const float2>(), p.moments = a.moments.as<float2>(), p.eps = a.norm_eps;
@@ -266,29 +266,30 @@ PackedLinear pack_linear(const float* w, const float* bias, int n, int k, Dtype 
   if (dtype == Dtype::e4m3) {
     float most = 0;
     for (size_t i = 0; i < count; ++i) most = std::max(most, std::fabs(w[i]));
-    packed.unit = std::isfinite(most) ? e4m3_unit(most) : 1;
+    packed.scale = std::isfinite(most) ? e4m3_scale(most) : 1;
     std::vector<uint8_t> bytes(count);
-    for (size_t i = 0; i < count; ++i) bytes[i] = f32_to_e4m3(w[i] / packed.unit);
+    for (size_t i = 0; i < count; ++i) bytes[i] = f32_to_e4m3(w[i] / packed.scale);
     copy_to_device(packed.data.as(), bytes.data(), count);
     return packed;
   }
   if (dtype == Dtype::i8) {
-    std::vector<uint16_t> units(padded);
+    std::vector<uint16_t> scales(padded);
     std::vector<int8_t> bytes(count);
     for (int i = 0; i < n; ++i) {
       const float* const row = w + static_cast<size_t>(i) * k;
       float most = 0;
       for (int j = 0; j < k; ++j) most = std::max(most, std::fabs(row[j]));
-      units[i] = f32_to_bf16(std::isfinite(most) && most > 0 ? most / 127 : 1.0f);
-      const float unit = bf16_to_f32(units[i]);  // rounded down, the largest weights become 127 all the same
+      scales[i] = f32_to_bf16(std::isfinite(most) && most > 0 ? most / 127 : 1.0f);
+      const float scale =
+          bf16_to_f32(scales[i]);  // rounded down, the largest weights become 127 all the same
       for (int j = 0; j < k; ++j) {
-        const float steps = std::nearbyint(row[j] / unit);
+        const float steps = std::nearbyint(row[j] / scale);
         bytes[static_cast<size_t>(i) * k + j] =
             static_cast<int8_t>(std::clamp(std::isnan(steps) ? 0 : steps, -127.0f, 127.0f));
       }
     }
-    packed.units = device_buffer(padded * 2);
-    copy_to_device(packed.units.as(), units.data(), padded * 2);
+    packed.scales = device_buffer(padded * 2);
+    copy_to_device(packed.scales.as(), scales.data(), padded * 2);
     copy_to_device(packed.data.as(), bytes.data(), count);
     return packed;
   }

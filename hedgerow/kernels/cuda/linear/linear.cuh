@@ -14,12 +14,12 @@ struct LinearParams {
   int64_t residual_row, out_row;  // elements
   int n, k;
   bool residual_f32, out_f32;
-  // int8 products only: units of the rows, f32, and of the outputs' weights, bf16.
-  const float* x_units;
-  const uint16_t* w_units;
+  // int8 products only: scales of the rows, f32, and of the outputs' weights, bf16.
+  const float* x_scales;
+  const uint16_t* w_scales;
   // e4m3 products only: what a sum is multiplied with. Where `out` is e4m3: what an output is multiplied
   // with.
-  float unit, out_scale;
+  float scale, out_scale;
   bool out_e4m3;
   // Products of 16-bit rows only, null = none. What the rows of x sum up to (Product::x_moments): sums are
   // then divided by their deviations; where to leave the same of the outputs.
@@ -29,23 +29,23 @@ struct LinearParams {
   int capacity;  // rows
 };
 
-// Tiles that warpgroups take turns with (linear/pingpong.cuh) are two units of 64 rows high, or one. A low
+// Tiles that warpgroups take turns with (linear/pingpong.cuh) are two bands of 64 rows high, or one. A low
 // one takes 0.7 of a high one's time, measured: it reads as many weights for half the products. Tiles go
 // round robin to the teams of blocks, high ones first; this is when the last team ends, in tenths of a high
 // tile.
-__host__ __device__ inline int turns_end(int units, int high, int columns, int teams) {
+__host__ __device__ inline int turns_end(int bands, int high, int columns, int teams) {
   const auto up = [](int a, int b) { return (a + b - 1) / b; };
-  return 3 * up(high * columns, teams) + 7 * up((units - high) * columns, teams);
+  return 3 * up(high * columns, teams) + 7 * up((bands - high) * columns, teams);
 }
 // How many rows of tiles are high: all, or so many that every team ends on low ones where that ends sooner.
-__host__ __device__ inline int high_tiles(int units, int columns, int teams) {
-  const int rounds = ((units * columns + teams - 1) / teams - 1) / 2;
-  int best = units / 2, least = turns_end(units, best, columns, teams);
+__host__ __device__ inline int high_tiles(int bands, int columns, int teams) {
+  const int rounds = ((bands * columns + teams - 1) / teams - 1) / 2;
+  int best = bands / 2, least = turns_end(bands, best, columns, teams);
 #pragma unroll
   for (int fewer = 0; fewer < 2; ++fewer) {  // the second may leave no remainder where the first does
     const int high = rounds - fewer < 0 ? 0 : (rounds - fewer) * teams / columns;
-    if (high >= units / 2) continue;
-    if (const int end = turns_end(units, high, columns, teams); end < least) best = high, least = end;
+    if (high >= bands / 2) continue;
+    if (const int end = turns_end(bands, high, columns, teams); end < least) best = high, least = end;
   }
   return best;
 }

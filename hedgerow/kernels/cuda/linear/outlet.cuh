@@ -37,8 +37,8 @@ struct Outlet {
   const CUtensorMap* out_map;
   const CUtensorMap* residual_map;
   const LinearParams& p;
-  uint32_t at;        // chunks, bias, barriers
-  uint32_t at_units;  // of int8 products: bf16, of the columns
+  uint32_t at;         // chunks, bias, barriers
+  uint32_t at_scales;  // of int8 products: bf16, of the columns
   int group, rows;
 
   __device__ __forceinline__ uint32_t ready(int c) const {
@@ -59,7 +59,7 @@ struct Outlet {
   // sums.
   template <class SumAt>
   __device__ __forceinline__ void leave_chunk(SumAt&& sum_at, int c, int j, int below, int row, int col,
-                                              int count, const float (&row_units)[2], Moments& moments,
+                                              int count, const float (&row_scales)[2], Moments& moments,
                                               uint32_t& parity) const {
     constexpr bool kWhole = std::is_same_v<T, i8>;
     const int t = threadIdx.x & 127, lane = t & 31, pair = (lane & 3) * 2;
@@ -79,16 +79,16 @@ struct Outlet {
     // What the next columns need is read before these are stored: it would wait for them.
     constexpr int kAhead = ACTIVATION == 0 ? 2 : 1;
     float2 add[kAhead][2];
-    uint32_t col_units[kAhead][2] = {};
+    uint32_t col_scales[kAhead][2] = {};
     uint32_t was[kAhead][4] = {};
     auto ask = [&](int i) {
       if (i >= kCols / 16) return;
       add[i % kAhead][0] = load_shared_pair(at_bias + (j * kCols + i * 16) * 4);
       add[i % kAhead][1] = load_shared_pair(at_bias + (j * kCols + i * 16 + 8) * 4);
       if constexpr (kWhole) {
-        const uint32_t from = at_units + (j * kCols + i * 16 + pair) * 2;
-        col_units[i % kAhead][0] = load_shared_word(from),
-                      col_units[i % kAhead][1] = load_shared_word(from + 16);
+        const uint32_t from = at_scales + (j * kCols + i * 16 + pair) * 2;
+        col_scales[i % kAhead][0] = load_shared_word(from),
+                       col_scales[i % kAhead][1] = load_shared_word(from + 16);
       }
       if (sizeof(E) == 2 && p.residual) load_matrices(was[i % kAhead], (place ^ i * 32) + chunk);
     };
@@ -102,11 +102,11 @@ struct Outlet {
         const float sum = static_cast<float>(sum_at(i * 8 + h));
         const float bias = h % 2 ? add[i % kAhead][h / 4].y : add[i % kAhead][h / 4].x;
         if constexpr (kWhole) {
-          const float2 outputs = unpack2<bf16>(col_units[i % kAhead][h / 4]);
-          y[h] = fmaf(sum * row_units[h / 2 % 2], h % 2 ? outputs.y : outputs.x, bias);
+          const float2 outputs = unpack2<bf16>(col_scales[i % kAhead][h / 4]);
+          y[h] = fmaf(sum * row_scales[h / 2 % 2], h % 2 ? outputs.y : outputs.x, bias);
         } else {
-          y[h] = MOMENTS                   ? fmaf(sum, row_units[h / 2 % 2], bias)
-                 : std::is_same_v<T, e4m3> ? fmaf(sum, p.unit, bias)
+          y[h] = MOMENTS                   ? fmaf(sum, row_scales[h / 2 % 2], bias)
+                 : std::is_same_v<T, e4m3> ? fmaf(sum, p.scale, bias)
                                            : sum + bias;
         }
       }
@@ -196,19 +196,19 @@ struct Outlet {
                                          uint32_t& parity) const {
     constexpr int kBelow = kFirst / kAcross * 64;
     const int t = threadIdx.x & 127, lane = t & 31;
-    float row_units[2] = {};  // of rows r and r + 8; a row that is not there has that of the last one
+    float row_scales[2] = {};  // of rows r and r + 8; a row that is not there has that of the last one
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
       if constexpr (std::is_same_v<T, i8>)
-        row_units[i] = p.x_units[min(row + kBelow + (t >> 5) * 16 + (lane >> 2) + 8 * i, rows - 1)];
+        row_scales[i] = p.x_scales[min(row + kBelow + (t >> 5) * 16 + (lane >> 2) + 8 * i, rows - 1)];
       else if constexpr (MOMENTS)
-        row_units[i] = __shfl_sync(0xffffffffu, own, kBelow / 4 + (lane >> 2) + 8 * i);
+        row_scales[i] = __shfl_sync(0xffffffffu, own, kBelow / 4 + (lane >> 2) + 8 * i);
     }
     Moments moments;
 #pragma unroll
     for (int j = 0; j < kAcross; ++j)
       leave_chunk([&](int i) { return sums[j * (kCols / 2) + i]; }, kFirst + j, j, kBelow, row, col, count,
-                  row_units, moments, parity);
+                  row_scales, moments, parity);
     if constexpr (kMeasures) {
       if (p.moments)
         moments.leave(p.moments, p.n >> 6, col >> 6, kAcross - 1, row + kBelow + (t >> 5) * 16, rows);
@@ -227,13 +227,13 @@ struct Outlet {
     int j = 0, below = 0;
 #pragma unroll 1
     for (int c = 0; c < count; ++c) {
-      float row_units[2] = {};
+      float row_scales[2] = {};
       if constexpr (MOMENTS) {
 #pragma unroll
         for (int i = 0; i < 2; ++i)
-          row_units[i] = __shfl_sync(0xffffffffu, own, below / 4 + ((threadIdx.x & 31) >> 2) + 8 * i);
+          row_scales[i] = __shfl_sync(0xffffffffu, own, below / 4 + ((threadIdx.x & 31) >> 2) + 8 * i);
       }
-      leave_chunk([&](int i) { return at_place(i); }, c, j, below, row, col, count, row_units, none, parity);
+      leave_chunk([&](int i) { return at_place(i); }, c, j, below, row, col, count, row_scales, none, parity);
 #pragma unroll
       for (int i = 0; i + kCols / 2 < N; ++i) at_place(i) = at_place(i + kCols / 2);
       if (++j == kAcross) j = 0, below += 64;

@@ -26,15 +26,15 @@ struct PingPongShape {
   static constexpr int kChunk = 64 * 128, kChunks = 4;  // per warpgroup, on their way in or out
   static constexpr int kBias = kChunks * kChunk, kReady = kBias + N * 4, kTurns = kReady + kChunks * 8;
   static constexpr int kOutlet = kBias + 1024;
-  static constexpr int kUnits = N * 2;  // per warpgroup: units of its columns, for int8
+  static constexpr int kScales = N * 2;  // per warpgroup: scales of its columns, for int8
   static constexpr size_t kShared =
-      static_cast<size_t>(STAGES) * kStage + 2 * (kOutlet + kUnits) + (2 * STAGES + 2) * 8;
+      static_cast<size_t>(STAGES) * kStage + 2 * (kOutlet + kScales) + (2 * STAGES + 2) * 8;
   static_assert(kShared <= 227 * 1024 && kWHalf % 1024 == 0 && kTurns + 32 <= kOutlet);
 };
 
 // Which outputs a block computes in each of its turns.
 struct Turns {
-  int columns, unit, high, tiles;  // in cluster tiles; `unit` rows of the lower kind; `high` rows of tiles
+  int columns, band, high, tiles;  // in cluster tiles; `band` rows of the lower kind; `high` rows of tiles
   int rank_row, rank_col;
   struct Tile {
     int row, col;  // of this block's first output, the column in tiles
@@ -42,17 +42,17 @@ struct Turns {
   };
   __device__ __forceinline__ Tile at(int tile) const {
     const int r = tile / columns, col = (tile - r * columns) * (rank_col < 0 ? 1 : 2) + max(rank_col, 0);
-    if (r < high) return {r * 2 * unit + rank_row * 128, col, true};
-    return {(r + high) * unit + rank_row * 64, col, false};
+    if (r < high) return {r * 2 * band + rank_row * 128, col, true};
+    return {(r + high) * band + rank_row * 64, col, false};
   }
 };
 __device__ __forceinline__ Turns turns_of(int rows, int n, int tile_n, Share share, int rank, int teams) {
   const int tile_columns = (n + tile_n - 1) / tile_n;
   Turns t;
-  t.unit = share == Share::weights ? 128 : 64;
+  t.band = share == Share::weights ? 128 : 64;
   t.columns = share == Share::rows ? (tile_columns + 1) / 2 : tile_columns;
-  const int units = (rows + t.unit - 1) / t.unit;
-  t.high = high_tiles(units, t.columns, teams), t.tiles = (units - t.high) * t.columns;
+  const int bands = (rows + t.band - 1) / t.band;
+  t.high = high_tiles(bands, t.columns, teams), t.tiles = (bands - t.high) * t.columns;
   t.rank_row = share == Share::weights ? rank : 0, t.rank_col = share == Share::rows ? rank : -1;
   return t;
 }
@@ -72,7 +72,7 @@ __global__ void __launch_bounds__(PingPongShape<N, STAGES>::kThreads, 1)
   extern __shared__ __align__(1024) unsigned char memory[];
   const uint32_t at_stage = shared_address(memory), at_outlet = at_stage + STAGES * Shape::kStage;
   const uint32_t at_full = at_outlet + 2 * Shape::kOutlet, at_empty = at_full + STAGES * 8,
-                 at_turn = at_empty + STAGES * 8, at_units = at_turn + 16;
+                 at_turn = at_empty + STAGES * 8, at_scales = at_turn + 16;
   const int warp = warp_index(), lane = threadIdx.x & 31;
   const int ranks = share == Share::none ? 1 : 2, rank = share == Share::none ? 0 : cluster_rank();
   const int team = blockIdx.x / ranks, teams = gridDim.x / ranks;
@@ -156,7 +156,7 @@ __global__ void __launch_bounds__(PingPongShape<N, STAGES>::kThreads, 1)
                                                                     group * Shape::kOutlet + Shape::kTurns);
     if (t == 0) {
       const Turns found = turns_of(rows, p.n, N, share, rank, teams);
-      turns->columns = found.columns, turns->unit = found.unit, turns->high = found.high;
+      turns->columns = found.columns, turns->band = found.band, turns->high = found.high;
       turns->tiles = found.tiles, turns->rank_row = found.rank_row, turns->rank_col = found.rank_col;
     }
     warpgroup_sync(1 + group);
@@ -165,10 +165,10 @@ __global__ void __launch_bounds__(PingPongShape<N, STAGES>::kThreads, 1)
     using Other = std::conditional_t<kEight, e4m3, float>;
     const bool other = kEight ? p.out_e4m3 : p.out_f32;
     const Outlet<T, Half, ACTIVATION, N, Shape, MOMENTS> half{
-        &out_map, &residual_map, p, at_outlet + group * Shape::kOutlet, at_units + group * Shape::kUnits,
+        &out_map, &residual_map, p, at_outlet + group * Shape::kOutlet, at_scales + group * Shape::kScales,
         group,    rows};
-    const Outlet<T, Other, ACTIVATION, N, Shape, MOMENTS> unlike{&out_map,      &residual_map, p,   half.at,
-                                                                 half.at_units, group,         rows};
+    const Outlet<T, Other, ACTIVATION, N, Shape, MOMENTS> unlike{&out_map,       &residual_map, p,   half.at,
+                                                                 half.at_scales, group,         rows};
     float* const bias =
         reinterpret_cast<float*>(memory + STAGES * Shape::kStage + group * Shape::kOutlet + Shape::kBias);
     const uint32_t peer_empty = in_block(at_empty, rank ^ (ranks - 1));
@@ -214,7 +214,7 @@ __global__ void __launch_bounds__(PingPongShape<N, STAGES>::kThreads, 1)
         round += slot / STAGES, slot %= STAGES;
         continue;
       }
-      const Turns now{turns->columns, turns->unit,     turns->high,
+      const Turns now{turns->columns, turns->band,     turns->high,
                       turns->tiles,   turns->rank_row, turns->rank_col};
       const Turns::Tile at = now.at(team + turn * teams);
       const int col = at.col * N;
@@ -232,10 +232,10 @@ __global__ void __launch_bounds__(PingPongShape<N, STAGES>::kThreads, 1)
       // Cleared here rather than by the first product: that would read them, and so keep all of them alive
       // where a tile's last steps need registers.
       if constexpr (kWhole) {
-        uint16_t* const outputs = reinterpret_cast<uint16_t*>(memory + (at_units - at_stage)) + group * N;
+        uint16_t* const outputs = reinterpret_cast<uint16_t*>(memory + (at_scales - at_stage)) + group * N;
 #pragma unroll
         for (int c = t; c < N; c += 128)
-          outputs[c] = col + c < p.n ? __ldg(p.w_units + col + c) : uint16_t{0};
+          outputs[c] = col + c < p.n ? __ldg(p.w_scales + col + c) : uint16_t{0};
       }
       Sum sums[2][N / 2];
 #pragma unroll

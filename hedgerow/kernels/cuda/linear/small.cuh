@@ -63,9 +63,9 @@ __global__ void __launch_bounds__(SmallShape<R, GROUPS, WARPS>::kThreads)
       load_w(s, s);
     }
     if (ranks > 1) {
-      const int first = (rank * Shape::kUnits + ranks - 1) >> ranks_log,
-                end = ((rank + 1) * Shape::kUnits + ranks - 1) >> ranks_log;
-      barrier_expect(at_sum, (ranks - 1) * (end - first) * Shape::kMultipliers * Shape::kUnit * 4);
+      const int first = (rank * Shape::kDeals + ranks - 1) >> ranks_log,
+                end = ((rank + 1) * Shape::kDeals + ranks - 1) >> ranks_log;
+      barrier_expect(at_sum, (ranks - 1) * (end - first) * Shape::kMultipliers * Shape::kDeal * 4);
     }
   }
   float bias_low = 0, bias_high = 0;
@@ -132,7 +132,7 @@ __global__ void __launch_bounds__(SmallShape<R, GROUPS, WARPS>::kThreads)
   const int chunk = warp * 2 + (lane & 1), first = lane >> 1, col = col0 + chunk * 8;
   auto mine = [&](int row) {
     return row < R && col < p.n &&
-           (ranks == 1 || owner_of<Shape>(unit_of<Shape>(row, chunk), ranks_log) == rank);
+           (ranks == 1 || owner_of<Shape>(deal_of<Shape>(row, chunk), ranks_log) == rank);
   };
   uint4 residual[Shape::kRounds][2] = {};
   if (p.residual) {
@@ -220,8 +220,8 @@ __global__ void __launch_bounds__(SmallShape<R, GROUPS, WARPS>::kThreads)
     float* const to = finished + (lane & 3) * 2 * Shape::kStride + warp * 16 + (lane >> 2);
 #pragma unroll
     for (int e = 0; e < R / 2; ++e) {
-      const int unit = e / Shape::kUnit;
-      if (ranks > 1 && owner_of<Shape>(unit, ranks_log) != rank) continue;
+      const int deal = e / Shape::kDeal;
+      if (ranks > 1 && owner_of<Shape>(deal, ranks_log) != rank) continue;
       to[((e >> 2) * 8 + (e & 1)) * Shape::kStride + (e & 2) * 4] =
           activated<decltype(activation)::value>(sums[e] + (e & 2 ? bias_high : bias_low));
     }

@@ -19,7 +19,7 @@ cudaError_t queue_small_tile(cudaStream_t stream, const Product& a, const Linear
   const int all_steps = (a.w->k + 63) / 64;
   const int row_tiles = (a.rows.row_capacity + R - 1) / R,
             columns = (a.w->n + Tile::kOutputs - 1) / Tile::kOutputs;
-  const int wanted = kNormed || kDivided ? 1 : std::min({plan.split, all_steps, Tile::kUnits});
+  const int wanted = kNormed || kDivided ? 1 : std::min({plan.split, all_steps, Tile::kDeals});
   const int ranks = wanted >= 8 ? 8 : wanted >= 4 ? 4 : wanted >= 2 ? 2 : 1;
   const int steps = (all_steps + ranks - 1) / ranks, rows_bytes = kFetched ? 0 : steps * Tile::kXStage;
   const int stage = Tile::kWStage + (kFetched ? Tile::kXStage : 0);
@@ -34,7 +34,7 @@ cudaError_t queue_small_tile(cudaStream_t stream, const Product& a, const Linear
   p.at_parts = Tile::kApart ? p.at_finished + Tile::kFinished : std::max(p.at_finished, Tile::kFinished);
   p.at_norm =
       p.at_parts +
-      (ranks > 1 ? ranks * ((Tile::kUnits + ranks - 1) / ranks) * Tile::kMultipliers * Tile::kUnit * 4 : 0);
+      (ranks > 1 ? ranks * ((Tile::kDeals + ranks - 1) / ranks) * Tile::kMultipliers * Tile::kDeal * 4 : 0);
   p.at_barriers = p.at_norm + KSTEPS * 64 * 8 + (kDivided ? R * 4 : 0);
   p.rows = a.rows.offsets + a.rows.batch, p.bias = a.w->bias.as<const float>();
   p.residual = a.residual.data, p.residual_row = a.residual.strides[0],

@@ -17,35 +17,35 @@ struct SmallShape {
   static constexpr bool kApart = R <= 32;
   static constexpr int kRounds = (R + 15) / 16;  // eight outputs per thread and round
   // What a cluster deals out: this many sums of every thread at a time.
-  static constexpr int kUnit = R >= 32 ? 4 : 2, kUnits = R / 2 / kUnit;
+  static constexpr int kDeal = R >= 32 ? 4 : 2, kDeals = R / 2 / kDeal;
   template <int RANKS>
-  static constexpr int kMostUnits = (kUnits + RANKS - 1) / RANKS;
+  static constexpr int kMostDeals = (kDeals + RANKS - 1) / RANKS;
 };
 
-// Which unit of a tile this thread's chunk of eight outputs belongs to, and who finishes a unit.
+// Which deal of a tile this thread's chunk of eight outputs belongs to, and who finishes a deal.
 template <class Shape>
-__device__ __forceinline__ int unit_of(int row, int chunk) {
-  return Shape::kUnit == 4 ? row >> 3 : (row >> 3) * 2 + (chunk & 1);
+__device__ __forceinline__ int deal_of(int row, int chunk) {
+  return Shape::kDeal == 4 ? row >> 3 : (row >> 3) * 2 + (chunk & 1);
 }
 template <class Shape>
-__device__ __forceinline__ int owner_of(int unit, int ranks_log) {
-  return (unit << ranks_log) / Shape::kUnits;
+__device__ __forceinline__ int owner_of(int deal, int ranks_log) {
+  return (deal << ranks_log) / Shape::kDeals;
 }
 
-// Sends every unit to its owner and adds up what arrives here, in the order of the ranges of k.
+// Sends every deal to its owner and adds up what arrives here, in the order of the ranges of k.
 template <class Shape, int RANKS, int N>
 __device__ __forceinline__ void exchange_sums(float (&sums)[N], int rank, uint32_t at_parts,
                                               uint32_t at_sum) {
-  constexpr int kUnit = Shape::kUnit, kMost = Shape::template kMostUnits<RANKS>;
-  constexpr uint32_t kSlot = Shape::kMultipliers * kUnit * 4;
-  const uint32_t mine = at_parts + threadIdx.x * (kUnit * 4);
+  constexpr int kDeal = Shape::kDeal, kMost = Shape::template kMostDeals<RANKS>;
+  constexpr uint32_t kSlot = Shape::kMultipliers * kDeal * 4;
+  const uint32_t mine = at_parts + threadIdx.x * (kDeal * 4);
 #pragma unroll
-  for (int u = 0; u < Shape::kUnits; ++u) {
-    constexpr int kUnits = Shape::kUnits;
-    const int owner = u * RANKS / kUnits, slot = u - (owner * kUnits + RANKS - 1) / RANKS;
+  for (int u = 0; u < Shape::kDeals; ++u) {
+    constexpr int kDeals = Shape::kDeals;
+    const int owner = u * RANKS / kDeals, slot = u - (owner * kDeals + RANKS - 1) / RANKS;
     if (owner == rank) continue;
     const uint32_t to = in_block(mine + (rank * kMost + slot) * kSlot, owner), bar = in_block(at_sum, owner);
-    if constexpr (kUnit == 4) {
+    if constexpr (kDeal == 4) {
       push_async(to, bar, sums[4 * u], sums[4 * u + 1], sums[4 * u + 2], sums[4 * u + 3]);
     } else {
       push_async(to, bar, sums[2 * u], sums[2 * u + 1]);
@@ -53,22 +53,22 @@ __device__ __forceinline__ void exchange_sums(float (&sums)[N], int rank, uint32
   }
   barrier_wait_cluster(at_sum, 0);
 #pragma unroll
-  for (int u = 0; u < Shape::kUnits; ++u) {
-    constexpr int kUnits = Shape::kUnits;
-    const int owner = u * RANKS / kUnits, slot = u - (owner * kUnits + RANKS - 1) / RANKS;
+  for (int u = 0; u < Shape::kDeals; ++u) {
+    constexpr int kDeals = Shape::kDeals;
+    const int owner = u * RANKS / kDeals, slot = u - (owner * kDeals + RANKS - 1) / RANKS;
     if (owner != rank) continue;
-    float total[kUnit] = {};
+    float total[kDeal] = {};
 #pragma unroll
     for (int r = 0; r < RANKS; ++r) {
-      float part[kUnit];
+      float part[kDeal];
 #pragma unroll
-      for (int e = 0; e < kUnit; ++e) part[e] = sums[u * kUnit + e];
+      for (int e = 0; e < kDeal; ++e) part[e] = sums[u * kDeal + e];
       if (r != rank) load_shared_floats(part, mine + (r * kMost + slot) * kSlot);
 #pragma unroll
-      for (int e = 0; e < kUnit; ++e) total[e] += part[e];
+      for (int e = 0; e < kDeal; ++e) total[e] += part[e];
     }
 #pragma unroll
-    for (int e = 0; e < kUnit; ++e) sums[u * kUnit + e] = total[e];
+    for (int e = 0; e < kDeal; ++e) sums[u * kDeal + e] = total[e];
   }
 }
 

@@ -26,8 +26,8 @@ bool aligned(const Tensor& t) {
 // H100, f16: a split team wins where its low tiles fit the chip at once, two that share win everywhere else
 // (at 25,344 rows by 6 % at dim 192 and 11 % at 384, at 6,304 by 8 and 12 %).
 MlpTeam mlp_team(int rows) {
-  const int units = (rows + 63) / 64, processors = std::max(1, device().multiprocessors);
-  return 2 * units <= processors ? MlpTeam::split : MlpTeam::shared;
+  const int bands = (rows + 63) / 64, processors = std::max(1, device().multiprocessors);
+  return 2 * bands <= processors ? MlpTeam::split : MlpTeam::shared;
 }
 
 // From here on it takes 0.58 to 0.93 of what three launches do; at 8,448 rows, dim 192 is even and 384 loses:

@@ -32,18 +32,18 @@ struct MlpTiles {
   int high, count;
 };
 __device__ __forceinline__ MlpTiles mlp_tiles(int rows, MlpTeam team, int teams) {
-  const int unit = team == MlpTeam::shared ? 128 : 64, units = (rows + unit - 1) / unit;
-  const int high = team == MlpTeam::split ? 0 : high_tiles(units, 1, teams);
-  return {high, units - high};
+  const int band = team == MlpTeam::shared ? 128 : 64, bands = (rows + band - 1) / band;
+  const int high = team == MlpTeam::split ? 0 : high_tiles(bands, 1, teams);
+  return {high, bands - high};
 }
 struct MlpTile {
   int row;  // of the block's first
   bool high;
 };
 __device__ __forceinline__ MlpTile mlp_tile(int tile, int high, MlpTeam team, int rank) {
-  const int unit = team == MlpTeam::shared ? 128 : 64, skip = team == MlpTeam::shared ? rank * 64 : 0;
-  if (tile < high) return {(tile * unit + skip) * 2, true};
-  return {(tile + high) * unit + skip, false};
+  const int band = team == MlpTeam::shared ? 128 : 64, skip = team == MlpTeam::shared ? rank * 64 : 0;
+  if (tile < high) return {(tile * band + skip) * 2, true};
+  return {(tile + high) * band + skip, false};
 }
 
 // The same in all lanes, known to the compiler: what follows from it is kept and computed once a warp.

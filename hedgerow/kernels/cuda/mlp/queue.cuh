@@ -27,9 +27,9 @@ cudaError_t queue_mlp(cudaStream_t stream, const MlpArgs& a, MlpTeam team) {
                        a.w2->bias.as<const float>(),
                        a.norm_eps,
                        hidden};
-  const int ranks = team == MlpTeam::alone ? 1 : 2, unit = team == MlpTeam::shared ? 128 : 64;
-  const int room = device().multiprocessors / ranks, units = (capacity + unit - 1) / unit;
-  const int tiles = team == MlpTeam::split ? units : std::min(room, units - high_tiles(units, 1, room));
+  const int ranks = team == MlpTeam::alone ? 1 : 2, band = team == MlpTeam::shared ? 128 : 64;
+  const int room = device().multiprocessors / ranks, bands = (capacity + band - 1) / band;
+  const int tiles = team == MlpTeam::split ? bands : std::min(room, bands - high_tiles(bands, 1, room));
   Shape shape;
   shape.block = Shape_::kThreads, shape.shared = Shape_::kShared, shape.cluster = ranks,
   shape.grid = tiles * ranks;

@@ -21,7 +21,7 @@ template <class In, class Out, int kQuads>
 __global__ void __launch_bounds__(kWarps * 32)
     layer_norm_rows(const In* x, int64_t x_row, const int32_t* index, const float* gamma, const float* beta,
                     float eps, int dim, Out* out, int64_t out_row, const int32_t* rows, int capacity,
-                    float out_scale, float* out_units) {
+                    float out_scale, float* out_scales) {
   const int lane = threadIdx.x & 31, row = my_row();
   let_next_start();
   float4 g[kQuads], b[kQuads];
@@ -67,7 +67,7 @@ __global__ void __launch_bounds__(kWarps * 32)
   const float scale = rsqrtf(warp_sum(squares) / dim + eps);
   if (row >= live_rows) return;
   Out* const to = out + row * out_row;
-  float inverse = 0;  // steps in the row's unit
+  float inverse = 0;  // steps of the row's scale
   if constexpr (std::is_same_v<Out, i8>) {
     float most = 0;
 #pragma unroll
@@ -80,7 +80,7 @@ __global__ void __launch_bounds__(kWarps * 32)
     }
     most = warp_max(most);
     inverse = most > 0 ? 127 / most : 0.0f;
-    if (lane == 0) out_units[row] = most / 127;
+    if (lane == 0) out_scales[row] = most / 127;
   }
 #pragma unroll
   for (int q = 0; q < kQuads; ++q) {
@@ -107,7 +107,7 @@ template <class In, class Out>
 __global__ void __launch_bounds__(kWarps * 32)
     layer_norm_any(const In* x, int64_t x_row, const int32_t* index, const float* gamma, const float* beta,
                    float eps, int dim, Out* out, int64_t out_row, const int32_t* rows, int, float out_scale,
-                   float* out_units) {
+                   float* out_scales) {
   const int lane = threadIdx.x & 31, row = my_row();
   wait_for_previous();
   let_next_start();
@@ -127,7 +127,7 @@ __global__ void __launch_bounds__(kWarps * 32)
                    fabsf(fmaf((to_float(from[c]) - mean) * scale, gamma ? gamma[c] : 1, beta ? beta[c] : 0)));
     most = warp_max(most);
     inverse = most > 0 ? 127 / most : 0.0f;
-    if (lane == 0) out_units[row] = most / 127;
+    if (lane == 0) out_scales[row] = most / 127;
   }
   for (int c = lane; c < dim; c += 32) {
     const float y = fmaf((to_float(from[c]) - mean) * scale, gamma ? gamma[c] : 1, beta ? beta[c] : 0);
@@ -151,7 +151,7 @@ cudaError_t queue_layer_norm(cudaStream_t stream, const LayerNormArgs& a) {
     return launch<decltype(kernel_constant)::value>(
         stream, warp_per_row(a.rows), a.x.as<const In>(), a.x.strides[0], a.index.as<const int32_t>(),
         a.gamma.as<const float>(), a.beta.as<const float>(), a.eps, dim, a.out.as<Out>(), a.out.strides[0],
-        live(a.rows), a.rows.row_capacity, 1 / a.out.unit, a.out_units.as<float>());
+        live(a.rows), a.rows.row_capacity, 1 / a.out.scale, a.out_scales.as<float>());
   };
   if (dim % 4 == 0 && aligned(a.x) && aligned(a.out) && aligned(a.gamma) && aligned(a.beta)) {
     if (quads <= 2)

@@ -82,8 +82,8 @@ __global__ void __launch_bounds__(256)
 
 // A warp per row. The dot products of one source with four targets at a time, lanes across the columns.
 __global__ void __launch_bounds__(kWarps * 32)
-    match_rows(const float* unit, int64_t unit_row, int dim, const uint8_t* role, Rows rows, int32_t* best,
-               float* similarity) {
+    match_rows(const float* directions, int64_t directions_row, int dim, const uint8_t* role, Rows rows,
+               int32_t* best, float* similarity) {
   const int lane = threadIdx.x & 31, row = my_row();
   wait_for_previous();
   let_next_start();
@@ -92,7 +92,7 @@ __global__ void __launch_bounds__(kWarps * 32)
   float top = 0;
   if (role[row] == 1) {
     const int sequence = rows.owner(row), end = rows.offsets[sequence + 1];
-    const float* const x = unit + row * unit_row;
+    const float* const x = directions + row * directions_row;
     for (int j = rows.offsets[sequence]; j < end; j += 4) {
       float dot[4] = {};
       bool target[4];
@@ -102,7 +102,7 @@ __global__ void __launch_bounds__(kWarps * 32)
         const float v = x[c];
 #pragma unroll
         for (int u = 0; u < 4; ++u) {
-          if (target[u]) dot[u] = fmaf(v, unit[(j + u) * unit_row + c], dot[u]);
+          if (target[u]) dot[u] = fmaf(v, directions[(j + u) * directions_row + c], dot[u]);
         }
       }
 #pragma unroll
@@ -190,9 +190,10 @@ cudaError_t global_half(cudaStream_t stream, const GlobalHalfArgs& a) {
 
 cudaError_t match(cudaStream_t stream, const MatchArgs& a) {
   if (a.rows.row_capacity == 0) return cudaSuccess;
-  return launch<match_rows>(stream, warp_per_row(a.rows), a.unit.as<const float>(), a.unit.strides[0],
-                            static_cast<int>(a.unit.extents[1]), a.role.as<const uint8_t>(), rows_of(a.rows),
-                            a.best.as<int32_t>(), a.similarity.as<float>());
+  return launch<match_rows>(stream, warp_per_row(a.rows), a.directions.as<const float>(),
+                            a.directions.strides[0], static_cast<int>(a.directions.extents[1]),
+                            a.role.as<const uint8_t>(), rows_of(a.rows), a.best.as<int32_t>(),
+                            a.similarity.as<float>());
 }
 
 cudaError_t merge(cudaStream_t stream, const MergeArgs& a) {

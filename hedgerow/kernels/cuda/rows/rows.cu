@@ -166,8 +166,8 @@ __global__ void __launch_bounds__(256)
 
 template <class T>
 __global__ void __launch_bounds__(kWarps * 32)
-    unit_rows(const T* x, int64_t x_row, int64_t x_head, int heads, int dim, float* out, int64_t out_row,
-              const int32_t* rows) {
+    directions(const T* x, int64_t x_row, int64_t x_head, int heads, int dim, float* out, int64_t out_row,
+               const int32_t* rows) {
   const int lane = threadIdx.x & 31, row = my_row();
   wait_for_previous();
   let_next_start();
@@ -235,12 +235,12 @@ cudaError_t keep_log_prob(cudaStream_t stream, const KeepLogProbArgs& a) {
   });
 }
 
-cudaError_t unit_row(cudaStream_t stream, const UnitRowArgs& a) {
+cudaError_t direction(cudaStream_t stream, const DirectionArgs& a) {
   if (a.rows.row_capacity == 0) return cudaSuccess;
   const bool heads = a.x.rank == 3;
   return by_type(a.x.dtype, [&](auto t) {
     using T = decltype(t);
-    return launch<unit_rows<T>>(
+    return launch<directions<T>>(
         stream, warp_per_row(a.rows), a.x.as<const T>(), a.x.strides[0], heads ? a.x.strides[1] : int64_t{0},
         heads ? static_cast<int>(a.x.extents[1]) : 1, static_cast<int>(a.x.extents[heads ? 2 : 1]),
         a.out.as<float>(), a.out.strides[0], live(a.rows));
