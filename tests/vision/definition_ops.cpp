@@ -49,7 +49,7 @@ Moments moments(const Rows& x, int i, double eps) {
 }  // namespace
 
 double half_of_last_place(Dtype dtype) {
-  return dtype == Dtype::bf16 ? 0x1p-9 : dtype == Dtype::f16 ? 0x1p-11 : 0x1p-24;
+  return dtype == Dtype::bf16 ? 0x1p-8 : dtype == Dtype::f16 ? 0x1p-11 : 0x1p-24;
 }
 
 Numerics Numerics::of(const Backend& backend, Dtype dtype) {

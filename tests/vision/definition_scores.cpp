@@ -74,7 +74,7 @@ Ops::Attended Ops::attention(const Rows& q, const Rows& k, const Rows& v, const 
         d = std::max(d, scale * sum);
       }
       const double factor = 4 * (d + bias_off) + 2 * chain(keys) + 32 * kUnit + 3e-7 +
-                            (narrow ? 4 * half_of_last_place(numerics_.dtype) + 2e-4 : 0);
+                            (narrow ? 2 * half_of_last_place(numerics_.dtype) + 2e-4 : 0);
       for (int c = h * head_dim; c < (h + 1) * head_dim; ++c)
         a.out.off(i)[c] =
             factor * sizes[static_cast<size_t>(i) * static_cast<size_t>(q.width) + static_cast<size_t>(c)] +
