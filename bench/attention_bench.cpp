@@ -18,7 +18,7 @@
 #include "hedgerow/core/clock.h"
 #include "hedgerow/core/error.h"
 #include "hedgerow/core/rng.h"
-#include "hedgerow/kernels/cpu/peak.h"
+#include "hedgerow/kernels/cpu/level.h"
 #include "hedgerow/kernels/kernels.h"
 
 namespace {
@@ -104,7 +104,7 @@ void bench(Context& on, Case c, Dtype dtype, int heads, int head_dim) {
   Batch b(c, dtype, heads, head_dim);
   on.reserve_scratch(on.backend().scratch_bytes(c.keys, heads, head_dim));
   check(on, b, head_dim);
-  const cpu::PeakLoop peak = cpu::peak_loop(on.backend().name);
+  const auto peak = cpu::level_named(on.backend().name)->peak;
   const auto run = [&] { attention(on, b.args); };
   const double flops = 4.0 * c.queries * c.keys * head_dim * heads * c.batch;
   const int rounds = std::max(1, static_cast<int>(kSampleSeconds / sample(2, run)));
@@ -134,7 +134,7 @@ void bench(Context& on, Case c, Dtype dtype, int heads, int head_dim) {
 int main(int argc, char** argv) {
   try {
     const Backend& backend = find_backend(argc > 1 ? argv[1] : "");
-    require(cpu::peak_loop(backend.name) != nullptr, "attention_bench: wanted a CPU level");
+    require(cpu::level_named(backend.name) != nullptr, "attention_bench: wanted a CPU level");
     Context on(backend, argc > 2 ? std::atoi(argv[2]) : 1);
     const int head_dim = argc > 3 ? std::atoi(argv[3]) : 64, heads = argc > 4 ? std::atoi(argv[4]) : 3;
     std::printf("%s, %d threads, %d heads\ndtype     n  keys  dim   median    best  us/(seq,head)\n",

@@ -15,7 +15,6 @@
 #include "hedgerow/core/rng.h"
 #include "hedgerow/kernels/cpu/level.h"
 #include "hedgerow/kernels/cpu/linear/split.h"
-#include "hedgerow/kernels/cpu/peak.h"
 
 namespace hedgerow {
 namespace {
@@ -31,6 +30,8 @@ struct Options {
   bool cold = false, gelu = false;
 };
 
+using PeakLoop = double (*)(Dtype, int64_t) noexcept;
+
 struct Shape {
   const char* model;
   const char* layer;
@@ -42,32 +43,27 @@ constexpr Shape kShapes[] = {{"T", "patch", 192, 768}, {"T", "qkv", 576, 192},  
                              {"S", "fc2", 384, 1536},  {"B", "patch", 768, 768}, {"B", "qkv", 2304, 768},
                              {"B", "proj", 768, 768},  {"B", "fc1", 3072, 768},  {"B", "fc2", 768, 3072}};
 
-cpu::Level level_named(const std::string& name) {
-  cpu::Level level{};
-  if (name == "scalar") cpu::fill_linear_scalar(level);
-  if (name == "avx2") cpu::fill_linear_avx2(level);
-  if (name == "avx512") cpu::fill_linear_avx512(level);
-  if (name == "avx512bf16") cpu::fill_linear_avx512bf16(level);
-  return level;
-}
-
 // One shape and row count, with as many copies of the weights as the caches must not hold.
 class Case {
  public:
   Case(const Options& o, const Shape& s, int rows, Dtype dtype)
-      : level_(level_named(o.level)), pool_(o.threads), rows_(rows), shape_(s), offsets_{0, rows} {
+      : level_(*cpu::level_named(o.level.c_str())),
+        pool_(o.threads),
+        rows_(rows),
+        shape_(s),
+        offsets_{0, rows} {
     const size_t bytes = level_.packed_bytes(s.n, s.k, dtype);
     std::vector<float> w(static_cast<size_t>(s.n) * s.k);
     for (size_t i = 0; i < w.size(); ++i) w[i] = static_cast<float>(Rng{1, 2}.uniform(i)) - 0.5f;
     weights_.resize(o.cold ? kColdBytes / bytes + 2 : 1);
     for (PackedLinear& p : weights_) {
-      p.dtype = dtype, p.n = s.n, p.k = s.k, p.panel = level_.panel;
+      p.dtype = dtype, p.n = s.n, p.k = s.k, p.panel = level_.panel(dtype);
       p.data = Buffer(bytes);
       if (&p == &weights_[0])
         level_.pack(w.data(), s.n, s.k, dtype, p.data.as());
       else
         std::memcpy(p.data.as(), weights_[0].data.as(), bytes);
-      p.bias = Buffer(4 * static_cast<size_t>(s.n + level_.panel));
+      p.bias = Buffer(4 * static_cast<size_t>(s.n + level_.panel(dtype)));
     }
     x_ = Buffer(static_cast<size_t>(rows) * s.k * bytes_of(dtype));
     for (size_t i = 0; i < static_cast<size_t>(rows) * s.k; ++i) {
@@ -92,7 +88,7 @@ class Case {
   Pool& pool() { return pool_; }
 
  private:
-  cpu::Level level_;
+  const cpu::Level& level_;
   Pool pool_;
   int rows_;
   Shape shape_;
@@ -109,7 +105,7 @@ double median(std::vector<double> v) {
   return v[v.size() / 2];
 }
 
-double peak(Pool& pool, cpu::PeakLoop loop, Dtype dtype, double seconds) {
+double peak(Pool& pool, PeakLoop loop, Dtype dtype, double seconds) {
   std::vector<double> done(pool.threads());
   int64_t rounds = 1000;
   for (;;) {
@@ -124,7 +120,7 @@ double peak(Pool& pool, cpu::PeakLoop loop, Dtype dtype, double seconds) {
 }
 
 // Share of the peak, median over windows.
-double share(Case& c, cpu::PeakLoop loop, Dtype dtype, double* call_us) {
+double share(Case& c, PeakLoop loop, Dtype dtype, double* call_us) {
   int64_t calls = 1;
   c.call();
   for (;;) {
@@ -149,8 +145,9 @@ double share(Case& c, cpu::PeakLoop loop, Dtype dtype, double* call_us) {
 }
 
 int run(const Options& o) {
-  const cpu::PeakLoop loop = cpu::peak_loop(o.level.c_str());
-  if (!loop) return std::fprintf(stderr, "unknown level %s\n", o.level.c_str()), 2;
+  const cpu::Level* const level = cpu::level_named(o.level.c_str());
+  if (!level) return std::fprintf(stderr, "no level %s here\n", o.level.c_str()), 2;
+  const auto loop = level->peak;
   for (Dtype dtype : {Dtype::f32, Dtype::bf16}) {
     if (!o.dtype.empty() && o.dtype != name_of(dtype)) continue;
     std::printf("\n%s, %s, %d thread%s, weights %s%s: %% of peak (us per call)\n", o.level.c_str(),

@@ -8,7 +8,7 @@ install(TARGETS hedgerow EXPORT hedgerowTargets
   RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 install(EXPORT hedgerowTargets NAMESPACE hedgerow:: DESTINATION ${package_dir})
 # Not for users: the JSON library's types, how ops are checked, one backend's insides, the program.
-install(DIRECTORY hedgerow/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/hedgerow FILES_MATCHING PATTERN "*.h"
+install(DIRECTORY hedgerow/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/hedgerow FILES_MATCHING PATTERN "*.h" PATTERN "ops.def"
   PATTERN "json.h" EXCLUDE PATTERN "image_formats.h" EXCLUDE PATTERN "check" EXCLUDE
   PATTERN "kernels/cpu" EXCLUDE PATTERN "kernels/cuda" EXCLUDE PATTERN "cli" EXCLUDE)
 if(EXISTS ${PROJECT_SOURCE_DIR}/models)

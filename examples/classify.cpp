@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Labels for pictures, half of each picture's patches dropped after block 4: classify MODEL PICTURE...
+// Labels for pictures, half of each picture's patches dropped after four blocks: classify MODEL PICTURE...
 #include <hedgerow/core/error.h>
 #include <hedgerow/vision/classify.h>
 
@@ -25,7 +25,7 @@ int main(int argc, char** argv) try {
       continue;
     }
     const auto& best = result.top.at(0);
-    std::printf("%s: %s (%.1f %%), %d rows left the fourth block\n", result.path.c_str(),
+    std::printf("%s: %s (%.1f %%), %d rows left block 3\n", result.path.c_str(),
                 model->label(best.index).c_str(), 100 * best.p, result.kept.at(3));
   }
 } catch (const std::exception& e) {

@@ -76,7 +76,7 @@ TEST_P(Submit, allocates_nothing_once_a_kind_of_batch_was_seen) {
   const auto weights =
       pack_vit(random_vit("dim=32,heads=1,layers=12,patch=8,image=40,classes=3,hidden=32,predictors=1"),
                find_backend(), Dtype::f32);
-  VitState state(weights, {.max_batch = kMost}, 2);
+  VitState state(weights, {.max_batch = kMost}, 1);
   VitRun run;
   run.prune.method = method;
   run.layout = layout;

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "hedgerow/core/rng.h"
+#include "hedgerow/kernels/cpu/level.h"
 #include "hedgerow/kernels/kernels.h"
 
 namespace hedgerow {
@@ -171,7 +172,7 @@ inline Result run(const Backend& backend, const Problem& p) {
 // 2^x by 1.5e-7, and where probabilities are bf16 by their rounding twice (in the sum and against the values)
 // and the shorter polynomial.
 inline void compare_with_definition(const char* backend, const Problem& p, const Result& got) {
-  const bool pairs = p.dtype == Dtype::bf16 && !std::strcmp(backend, "avx512bf16");
+  const bool pairs = p.dtype == Dtype::bf16 && cpu::level_named(backend)->multiplies_bf16;
   int q_begin = 0, kv_begin = 0;
   for (size_t s = 0; s < p.q_lengths.size(); q_begin += p.q_lengths[s], kv_begin += p.kv_lengths[s], ++s) {
     const int keys = p.kv_lengths[s];

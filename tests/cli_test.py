@@ -5,6 +5,7 @@ import json
 import math
 import os
 import pathlib
+import re
 import signal
 import struct
 import subprocess
@@ -95,7 +96,7 @@ class Cli(unittest.TestCase):
     def test_a_forced_kernel_level_is_the_one_in_use(self):
         done = run("classify", "--model", TINY, "--threads", 1, self.pictures / "a.png", env={"HEDGEROW_KERNELS": "scalar"})
         self.assertEqual(done.returncode, 0, done.stderr)
-        self.assertIn("(scalar, f32", done.stdout)
+        self.assertIn("(scalar, f32, 1 thread)", done.stderr)
         self.refused(run("classify", "--model", TINY, self.pictures, env={"HEDGEROW_KERNELS": "abacus"}), "abacus", "scalar")
 
     def test_text_names_each_picture(self):
@@ -103,8 +104,23 @@ class Cli(unittest.TestCase):
         self.assertEqual(done.returncode, 0, done.stderr)
         for name in self.names:
             self.assertIn(name, done.stdout)
-        self.assertRegex(done.stdout, r"3 pictures in [\d.]+ s: [\d.]+ pictures/s; reading alone [\d.]+, computing alone [\d.]+;")
         self.assertNotIn("notes.md", done.stdout + done.stderr)
+
+    def test_the_summary_is_on_stderr(self):
+        for args in ([], ["--json"]):
+            done = self.classify(self.pictures, *args)
+            self.assertRegex(done.stderr, r"3 pictures in [\d.]+ s: [\d.]+ pictures/s; reading alone [\d.]+, computing alone [\d.]+;")
+            self.assertNotIn("pictures/s", done.stdout)
+            self.assertIn("1 picture in", self.classify(self.pictures / "a.png", *args).stderr)
+
+    def test_text_says_how_many_patches_are_left_and_what_rows_count(self):
+        for args, words in (([], "64 of 64 patches left; rows 65 x11, 1;"),
+                            (["--prune", "threshold-l2", "--keep", 0.5], "32 of 64 patches left; rows 65 x3, 33 x8, 1;"),
+                            (["--prune", "evit", "--keep", 0.5], "9 rows and a fused one left of 64 patches; rows 65 x3, 34 x3,"),
+                            (["--prune", "tome", "--merge-r", 3], "31 merged rows left of 64 patches;")):
+            self.assertIn(words, self.classify(self.pictures / "a.png", *args).stdout)
+        self.assertIn("CLS counted", self.classify(self.pictures / "a.png").stderr)
+        self.assertIn("CLS and the fused row counted", self.classify(self.pictures / "a.png", "--prune", "evit").stderr)
 
     def test_json_has_the_promised_fields(self):
         for r, name in zip(self.results(self.pictures, "--logits", "--top", 3), self.names):
@@ -112,6 +128,8 @@ class Cli(unittest.TestCase):
             self.assertEqual(len(r["top"]), 3)
             self.assertEqual(len(r["kept"]), LAYERS)
             self.assertEqual(r["kept"][:-1], [PATCHES + 1] * (LAYERS - 1))
+            self.assertEqual((r["special"], r["grid"]), (1, [8, 8]))
+            self.assertNotIn("note", r)
             self.assertEqual(len(r["logits"]), CLASSES)
             self.assertGreater(r["macs"], 0)
             logits = [struct.unpack("f", struct.pack("f", v))[0] for v in r["logits"]]
@@ -178,6 +196,54 @@ class Cli(unittest.TestCase):
                 few, many = (self.results(picture, "--prune", method, "--mass", m)[0]["kept"][4] for m in (0.3, 0.8))
                 self.assertTrue(1 < few < many <= PATCHES + 1, method)
 
+    def test_a_threshold_that_keeps_nothing_says_so(self):
+        args = [self.pictures, "--prune", "threshold-l2", "--threshold", 1e9]
+        for r in self.results(*args):
+            self.assertEqual(r["kept"][4], 1)
+            self.assertIn("no patch reaches the threshold", r["note"])
+        done = self.classify(*args)
+        self.assertEqual(done.stdout.count("note: no patch reaches the threshold"), 3)
+        self.assertIn("3 of 3 pictures kept no patch", done.stderr)
+        self.assertNotIn("note", self.results(*args, "--floor", 1)[0])
+
+    def test_keep_final_means_the_same_for_every_method(self):
+        for method in ("threshold-l2", "dynamicvit", "evit", "evit-unfused", "paper-l2", "paper-dynamicvit", "paper-evit", "paper-ats"):
+            for share in (1, 0.5, 0.25, 0.1):
+                with self.subTest(method=method, share=share):
+                    r = self.results(self.pictures / "a.png", "--prune", method, "--keep-final", share, "--kept")[0]
+                    fused = method == "evit" and r["kept"][-2] < PATCHES + 1
+                    left = r["kept"][-2] - 1 - fused
+                    if method in ("paper-l2", "paper-dynamicvit") and share < 1:  # CLS has its place; if it loses, a patch stays for it
+                        left -= left == int(share * PATCHES) + 1
+                    self.assertEqual(left, int(share * PATCHES))
+                    if method != "evit":  # where a fused row may be among those that stay
+                        self.assertEqual(len(r["kept_patches"][-1]), r["kept"][-2] - 1)
+        for share, r in ((1, 0), (0.5, 3), (0.25, 4)):
+            done = self.classify(self.pictures / "a.png", "--prune", "tome", "--keep-final", share, "--json", "--kept")
+            self.assertIn(f"tome --merge-r {r},", done.stderr)
+            self.assertEqual(len(json.loads(done.stdout)["kept_patches"][-1]) if r else PATCHES, PATCHES - r * (LAYERS - 1))
+        for method in ("none", "ats", "diffrate"):
+            self.refused(self.classify(self.pictures, "--prune", method, "--keep-final", 0.5), "--keep-final", method)
+        for args, words in ((["--keep", 0.5, "--keep-final", 0.5], ["--keep-final", "found 2"]), (["--keep-final", 0], ["--keep-final", "found 0"]),
+                            (["--keep-final", 1.5], ["--keep-final", "1.5"])):
+            self.refused(self.classify(self.pictures, "--prune", "evit", *args), *words)
+
+    def test_keep_final_is_solved_for_each_size(self):
+        file = self.dir / "sizes.jsonl"
+        file.write_text('{"path": "pictures/a.png", "size": 96}\n{"path": "pictures/a.png"}\n')
+        rows = [r["kept"][-2] for r in self.results("--requests", file, "--prune", "dynamicvit", "--keep-final", 0.5)]
+        self.assertEqual(rows, [72 + 1, 32 + 1])
+        self.refused(self.classify("--requests", file, "--prune", "tome", "--keep-final", 0.5), "tome", "pictures/a.png")
+
+    def test_the_default_model_says_what_it_knows(self):
+        done = run("classify", "--json", self.pictures / "a.png")  # coloured stripes
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("no --model: hedgerow-vit-mini knows twelve drawn shapes and no photographs", done.stderr)
+        self.assertLess(json.loads(done.stdout)["top"][0]["p"], 0.8)
+        self.assertIn("perhaps none of the twelve", json.loads(done.stdout)["note"])
+        self.assertIn("1 of 1 picture may show nothing", done.stderr)
+        self.assertNotIn("no --model", run("classify", "--model", "hedgerow-vit-mini", self.pictures / "a.png").stderr)
+
     def test_requests_have_rates_and_sizes_of_their_own(self):
         file = self.dir / "requests.jsonl"
         lines = [{"path": "pictures/a.png", "keep": 0.25}, {"path": "pictures/b.png"},
@@ -206,7 +272,7 @@ class Cli(unittest.TestCase):
         right, wrong = found["a.png"]["top"][0]["index"], found["b.png"]["top"][1]["index"]
         labels.write_text(f"file,label\na.png,{right}\nb.png,{wrong}\n")
         done = self.classify(self.pictures, "--labels", labels)
-        self.assertIn("top-1 50.00 %, top-5 100.00 % of 2 pictures", done.stdout)
+        self.assertIn("top-1 50.00 %, top-5 100.00 % of 2 pictures", done.stderr)
         labels.write_text(f"a.png,{CLASSES}\n")
         self.refused(self.classify(self.pictures, "--labels", labels), "line 1", str(CLASSES))
 
@@ -243,6 +309,69 @@ class Cli(unittest.TestCase):
             for file in folder.iterdir():
                 width, height = png_size(file.read_bytes())
                 self.assertGreater(width, 2 * height if method == "evit" else height // 4)
+
+    def test_no_overlay_replaces_a_picture_or_a_foreign_file(self):
+        folder = self.dir / "in-place"
+        (folder / "below").mkdir(parents=True)
+        whole = png(64, 64, 3)
+        (folder / "a.png").write_bytes(whole)
+        (folder / "below/b.png").write_bytes(whole)
+        other = self.dir / "elsewhere"
+        other.mkdir()
+        (other / "a.png").symlink_to(folder / "a.png")
+        os.link(folder / "below/b.png", other / "b.png")
+        foreign = self.dir / "foreign"
+        foreign.mkdir()
+        (foreign / "a.png").write_bytes(png(20, 20, 1))
+        dangling = self.dir / "dangling"
+        dangling.mkdir()
+        (dangling / "a.png").symlink_to(self.dir / "nowhere.png")
+        a, b = folder / "a.png", folder / "below/b.png"
+        for args, name in (([a, "--overlay", folder], "in-place/a.png is one of the pictures"),
+                           ([folder, "--overlay", folder], "in-place/a.png is one of the pictures"),
+                           ([b, a, "--overlay", other], "elsewhere/b.png is one of the pictures"),
+                           ([a, "--overlay", other], "elsewhere/a.png is one of the pictures"),
+                           ([other / "a.png", "--overlay", folder], "in-place/a.png is one of the pictures"),
+                           ([a, "--overlay", foreign], "foreign/a.png is there and no overlay"),
+                           ([a, "--overlay", dangling], "dangling/a.png is there and no overlay")):
+            with self.subTest(args=args):
+                self.refused(self.classify("--prune", "evit", *args), name)
+        self.assertEqual((a.read_bytes(), b.read_bytes()), (whole, whole))
+        self.assertEqual((foreign / "a.png").read_bytes(), png(20, 20, 1))
+        self.assertEqual([p.name for p in sorted(folder.rglob("*"))], ["a.png", "below", "b.png"])
+        # From inside the folder, as one would type it.
+        done = subprocess.run([HEDGEROW, "classify", "--model", TINY, "a.png", "--overlay", "."], cwd=folder, capture_output=True, text=True)
+        self.refused(done, "./a.png is one of the pictures")
+        self.assertEqual(a.read_bytes(), whole)
+
+    def test_overlays_are_replaced_by_overlays_and_left_out_of_folders(self):
+        folder = self.dir / "again"
+        folder.mkdir()
+        (folder / "a.png").write_bytes(png(64, 64, 3))
+        seen = folder / "seen"
+        for left_out, method in ((False, "evit"), (True, "tome")):
+            done = self.classify(folder, "--prune", method, "--overlay", seen, "--json")
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertEqual(len(done.stdout.splitlines()), 1)
+            self.assertEqual("note: 1 overlay left out" in done.stderr, left_out)
+            self.assertIn(b"tEXtSoftware\0hedgerow overlay", (seen / "a.png").read_bytes()[:100])
+            self.assertEqual([p.name for p in seen.iterdir()], ["a.png"])
+            size, before = png_size((seen / "a.png").read_bytes()), size if left_out else None
+        self.assertNotEqual(size, before)
+        # Named by itself an overlay is a picture like any other, and safe.
+        was = (seen / "a.png").read_bytes()
+        self.assertEqual(len(self.results(seen / "a.png")), 1)
+        self.refused(self.classify(seen / "a.png", "--overlay", seen), "seen/a.png is one of the pictures")
+        self.assertEqual((seen / "a.png").read_bytes(), was)
+        self.refused(self.classify(seen), "no JPEG or PNG")
+
+    def test_reports_replace_reports_only(self):
+        file = self.dir / "kept.json"
+        for text in ("{}", "[1]", '{"kept": [65]}\n', "notes"):
+            file.write_text(text)
+            self.refused(run("bench", "vit", "--models", TINY, "--json", file), "kept.json is there and no report")
+            self.refused(run("bench", "attention", "--json", file), "kept.json is there and no report")
+            self.assertEqual(file.read_text(), text)
 
     def test_bad_flags_are_one_line(self):
         a = self.pictures / "a.png"
@@ -297,6 +426,19 @@ class Cli(unittest.TestCase):
         for word in ("12 blocks, width 64, 2 heads of 32", "64 patches + 1 special", "DynamicViT", *METHODS):
             self.assertIn(word, done.stdout)
         self.refused(run("info", "nowhere/at/all"), "nowhere/at/all")
+        self.refused(run("info", TINY, self.dir / "missing.png"), "missing.png")
+
+    def test_info_shows_what_a_threshold_is_compared_with(self):
+        self.assertRegex(run("info", TINY).stdout, r"scores of threshold-l2 after 4 blocks on noise")
+        done = run("info", TINY, self.pictures / "a.png", self.pictures / "b.png")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        shown = re.search(r"after 4 blocks on 2 pictures, patches alone:\s+lowest ([\d.]+), 10 % below [\d.]+, 50 % below ([\d.]+), "
+                          r"90 % below [\d.]+, highest ([\d.]+)", done.stdout)
+        low, half, high = map(float, shown.groups())
+        rows = lambda at: sum(r["kept"][4] - 1 for r in self.results(self.pictures / "a.png", self.pictures / "b.png",
+                                                                     "--prune", "threshold-l2", "--threshold", at))
+        self.assertEqual((rows(0.99 * low), rows(1.01 * high)), (2 * PATCHES, 0))
+        self.assertTrue(0.8 * PATCHES < rows(half) < 1.2 * PATCHES, rows(half))
 
     def test_bench_writes_what_it_measured(self):
         file = self.dir / "bench.json"

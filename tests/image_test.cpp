@@ -53,6 +53,24 @@ TEST(Image, WritesWhatItReads) {
   EXPECT_ERROR(write_png(folder.path("out.png"), Picture{3, 3, {}}), "needs 27 bytes");
 }
 
+TEST(Image, APngSaysWhichProgramWroteIt) {
+  const Folder folder;
+  const Picture p = read_picture(data_path("rgb.png"));
+  const std::vector<uint8_t> bytes = encode_png(p, "p", "some program");
+  EXPECT_EQ(decode_picture(bytes.data(), bytes.size(), "p").rgb, p.rgb);
+  const std::string whole(bytes.begin(), bytes.end());
+  folder.write("whole.png", whole);
+  EXPECT_EQ(png_software(folder.path("whole.png")), "some program");
+  const size_t at = whole.find("some program");
+  for (size_t cut = 0; cut < at + 16; ++cut) {  // the chunk ends with its checksum
+    folder.write("cut.png", whole.substr(0, cut));
+    EXPECT_EQ(png_software(folder.path("cut.png")), "") << cut;
+  }
+  write_png(folder.path("plain.png"), p);
+  EXPECT_EQ(png_software(folder.path("plain.png")), "");
+  EXPECT_EQ(png_software(folder.path("missing.png")), "");
+}
+
 TEST(Image, CutShortIsAnErrorWhereverTheCut) {
   for (const char* name : {"rgb420.jpg", "progressive.jpg", "cmyk.jpg", "grey.jpg", "rgb.png",
                            "interlaced.png", "palette.png"}) {

@@ -113,12 +113,8 @@ class LinearTest : public testing::TestWithParam<const Backend*> {
  protected:
   void SetUp() override {
     if (!GetParam()->runs_here()) GTEST_SKIP() << GetParam()->name << " does not run on this machine";
-    const std::string name = GetParam()->name;
-    if (name == "scalar") cpu::fill_linear_scalar(level_);
-    if (name == "avx2") cpu::fill_linear_avx2(level_);
-    if (name == "avx512") cpu::fill_linear_avx512(level_);
-    if (name == "avx512bf16") cpu::fill_linear_avx512bf16(level_);
-    if (!level_.linear) GTEST_SKIP() << name << " is not a CPU table";
+    level_ = cpu::level_named(GetParam()->name);
+    if (!level_) GTEST_SKIP() << GetParam()->name << " is not a CPU table";
   }
 
   // Through the public op.
@@ -171,7 +167,7 @@ class LinearTest : public testing::TestWithParam<const Backend*> {
       }
   }
 
-  cpu::Level level_{};
+  const cpu::Level* level_ = nullptr;
 };
 
 TEST_P(LinearTest, MatchesItsDefinitionAtAwkwardSizes) {
@@ -248,13 +244,13 @@ TEST_P(LinearTest, NeitherThreadsNorCutsChangeABit) {
       const Rows x(p, v.x);
       Out out(p, v);
       const LinearArgs args = arguments(p, v, x, w, out);
-      const Buffer scratch(level_.linear_scratch_bytes());
-      const int panels = (p.n + level_.panel - 1) / level_.panel;
+      const Buffer scratch(level_->linear_scratch_bytes());
+      const int panels = (p.n + level_->panel(p.in) - 1) / level_->panel(p.in);
       for (int high = p.rows, i = 0; high > 0; ++i) {
         const int low = std::max(0, high - 1 - static_cast<int>(Rng{5, 6}.bits(i) % 33));
         for (int left = 0; left < panels;) {
           const int right = std::min(panels, left + 1 + static_cast<int>(Rng{7, 8}.bits(left + i) % 3));
-          level_.linear(args, {low, high, left, right}, scratch.as());
+          level_->linear(args, {low, high, left, right}, scratch.as());
           left = right;
         }
         high = low;
@@ -301,12 +297,12 @@ TEST_P(LinearTest, TasksCoverEverythingOnce) {
           w.n = n, w.k = k;
           LinearArgs args;
           args.w = &w, args.rows = {offsets, 1, rows, rows};
-          const int panels = (n + level_.panel - 1) / level_.panel;
+          const int panels = (n + level_->panel(w.dtype) - 1) / level_->panel(w.dtype);
           std::vector<int> times(static_cast<size_t>(rows) * panels);
-          const int tasks = cpu::linear_tasks(args, level_, threads);
+          const int tasks = cpu::linear_tasks(args, *level_, threads);
           ASSERT_LE(tasks, 16 * threads);
           for (int t = 0; t < tasks; ++t) {
-            const cpu::LinearTile part = cpu::linear_tile(args, level_, threads, t);
+            const cpu::LinearTile part = cpu::linear_tile(args, *level_, threads, t);
             for (int r = part.row_begin; r < part.row_end; ++r)
               for (int c = part.panel_begin; c < part.panel_end; ++c)
                 ++times[static_cast<size_t>(r) * panels + c];

@@ -71,6 +71,35 @@ TEST(Pool, SeveralPoolsAtATime) {
   for (auto& t : callers) t.join();
 }
 
+// Counts of entering and leaving, and who is inside.
+std::atomic<int> entered{0}, left_again{0};
+thread_local bool inside = false;
+const Presence kCounted{[]() noexcept { inside = true, ++entered; },
+                        []() noexcept { inside = false, ++left_again; }};
+
+TEST(Pool, threads_are_present_at_every_task_and_leave_before_they_rest) {
+  entered = 0, left_again = 0;
+  {
+    Pool pool(3);
+    std::atomic<int> absent{0};
+    for (int job = 0; job < 20; ++job) {
+      pool.run(
+          64, [&](int, int) { absent += !inside; }, kCounted);
+      EXPECT_FALSE(inside) << "the caller is back in its own code";
+      EXPECT_EQ(absent.load(), 0);
+      if (job % 7 == 6) std::this_thread::sleep_for(std::chrono::milliseconds(4));  // workers park
+    }
+    pool.run(
+        1, [&](int, int) { absent += !inside; }, kCounted);
+    EXPECT_EQ(absent.load(), 0);
+    EXPECT_GE(entered.load(), 21);  // the caller each time
+    std::atomic<int> strangers{0};
+    pool.run(64, [&](int, int) { strangers += inside; });
+    EXPECT_EQ(strangers.load(), 0);
+  }
+  EXPECT_EQ(entered.load(), left_again.load());
+}
+
 TEST(Pool, RefusesImpossibleCounts) {
   EXPECT_THROW(Pool(0), Error);
   EXPECT_THROW(Pool(-3), Error);

@@ -225,6 +225,22 @@ TEST_F(Rows, GatherAndScatter) {
         b, dim, want, std::vector<double>(want.size(), 0.0),
         [&](Context& on, Ragged rows, int first, float* out) { gather(on, args(rows, first, out)); });
 
+    // Rows of 16 bits move as they are.
+    const auto narrow = to_bf16(x);
+    Guarded<uint16_t> halves(cells(b, dim));
+    Context on = context();
+    gather(on, {matrix_of(narrow.data(), sources, dim), vector_of(index.data(), b.rows()),
+                matrix_of(halves.data(), b.rows(), dim), b.ragged()});
+    EXPECT_TRUE(halves.intact());
+    for (size_t i = 0; i < halves.size(); ++i) ASSERT_EQ(halves[i], f32_to_bf16(static_cast<float>(want[i])));
+    Guarded<uint16_t> back(static_cast<size_t>(sources * dim));
+    scatter(on, {matrix_of(halves.data(), b.rows(), dim), vector_of(index.data(), b.rows()),
+                 matrix_of(back.data(), sources, dim), b.ragged()});
+    EXPECT_TRUE(back.intact());
+    for (int i = 0; i < b.rows(); ++i)
+      if (const int to = index[static_cast<size_t>(i)]; to >= 0)
+        ASSERT_TRUE(same_bits(back.data() + to * dim, halves.data() + i * dim, static_cast<size_t>(dim)));
+
     for (int threads : {1, 3}) {
       Guarded<float> out(static_cast<size_t>(sources * dim));
       for (size_t i = 0; i < out.size(); ++i) out[i] = -7;

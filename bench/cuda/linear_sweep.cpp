@@ -102,7 +102,7 @@ int main(int argc, char** argv) {
                                      bias.data(), product.n, product.k, dtype);
         w.data = bench::random_halves(static_cast<size_t>(product.n) * product.k, dtype, 0.03f, 3);
         w.unit = e4m3_unit(8 * 0.03f);
-        LinearArgs a;
+        Product a;
         a.x = matrix_view(x.as(), dtype, rows, product.k), a.w = &w, a.act = product.act;
         a.x.unit = e4m3_unit(8);
         if (product.residual) a.residual = matrix_view(residual.as(), rows_dtype, rows, product.n);

@@ -54,7 +54,7 @@ int main(int argc, char** argv) {
       const auto apart = [&](cudaStream_t s) {
         LayerNormArgs n;
         n.x = a.x, n.gamma = a.norm_gamma, n.beta = a.norm_beta, n.out = y, n.rows = a.rows;
-        LinearArgs first, second;
+        Product first, second;
         first.x = y, first.w = &w1, first.act = a.act, first.out = h, first.rows = a.rows;
         if (fuses_norm(rows, hidden, dim, false, false) == NormFusion::whole)
           first.x = a.x, first.norm_gamma = a.norm_gamma, first.norm_beta = a.norm_beta;

@@ -87,7 +87,7 @@ int main(int argc, char** argv) {
                                                             : bench::random_halves(in, dtype, 1, 1);
         const Buffer y = device_buffer(in * 2), out = device_buffer(to * 4), residual = device_buffer(to * 4),
                      offsets = bench::device_offsets({rows});
-        LinearArgs a;
+        Product a;
         a.x = matrix_view(x.as(), product.norm ? wide : dtype, rows, product.k), a.act = product.act;
         if (product.residual) a.residual = matrix_view(residual.as(), wide, rows, product.n);
         a.out = matrix_view(out.as(), product.residual ? wide : dtype, rows, product.n);
@@ -99,7 +99,7 @@ int main(int argc, char** argv) {
         auto timed = [&](LinearPlan plan, bool apart) {
           auto queue = [&](cudaStream_t s) {
             for (int i = 0; i < kCalls; ++i) {
-              LinearArgs b = a;
+              Product b = a;
               b.w = &weights[i % kSets];
               cudaError_t e = cudaSuccess;
               if (apart) {

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // A whole ViT forward pass built from the ops, pixels on the device to logits, in one graph: dense, or one
-// prune by token norm after block 4 that keeps 50 % +- 20 % of the patches of each picture. Random weights.
-// `known`: the host knows the counts; otherwise every later op has room for all rows and reads the counts on
-// the device. `last`: the last block computes only the class token's row past its keys and values. JSON lines
-// on standard output.
-// Where it pays, layer norms are part of the products that follow them; `apart`: never. `few`: batch 1 and 8.
-// `vendor`: products of 400 rows or more by cuBLASLt, but for fc1, whose GELU it has not; `vendor-gelu`: fc1
-// too, with the tanh kind. What a pass would gain from it.
+// prune by token norm after four blocks that keeps 50 % +- 20 % of the patches of each picture. Random
+// weights. `known`: the host knows the counts; otherwise every later op has room for all rows and reads the
+// counts on the device. `last`: the last block computes only the class token's row past its keys and values.
+// JSON lines on standard output. Where it pays, layer norms are part of the products that follow them;
+// `apart`: never. `few`: batch 1 and 8. `vendor`: products of 400 rows or more by cuBLASLt, but for fc1,
+// whose GELU it has not; `vendor-gelu`: fc1 too, with the tanh kind. What a pass would gain from it.
 //   vit_chain [f16|bf16] [f32|f16|bf16: of the residual stream] [apart] [few] [vendor|vendor-gelu]
 #include <cstring>
 #include <map>
@@ -127,7 +126,7 @@ struct Run {
         return note(*found ? found->queue(s, from.as(), w.data.as(), residual, to.as())
                            : cudaErrorNotSupported);
       }
-      LinearArgs a;
+      Product a;
       a.x = matrix_view(from.as(), m.dtype, r.row_capacity, w.k), a.w = &w, a.act = act, a.rows = r;
       if (residual) a.residual = matrix_view(residual, m.stream, r.row_capacity, w.n);
       a.out = matrix_view(to.as(), to_dtype, r.row_capacity, w.n);
@@ -142,7 +141,7 @@ struct Run {
         product(norm, w, to, to_dtype, r, act);
         return;
       }
-      LinearArgs a;
+      Product a;
       a.x = matrix_view(from, m.stream, from_rows, d), a.w = &w, a.act = act, a.rows = r;
       if (index) a.index = vector_view(index, Dtype::i32, r.row_capacity);
       a.norm_gamma = vector_view(m.ones.as(), Dtype::f32, d),

@@ -8,7 +8,7 @@ attention   head_dim 64, f16: one call as one graph of 100 calls / 100, for ever
             (not the same result, but the speed of a dense kernel on that shape) and with one; varlen (FlashAttention-2 in
             PyTorch); fa4 (flash-attn-4, where installed); paper (--paper). Ragged results are compared with the masked one first.
 host        host time to submit one call on almost no work.
-end-to-end  DeiT, f16, pictures on the device: one prune by token norm after block 4 (vit_peers.py's modes, eager and as a graph
+end-to-end  DeiT, f16, pictures on the device: one prune by token norm after four blocks (vit_peers.py's modes, eager and as a graph
             wherever that can be captured; the host knows all counts beforehand), and `hedgerow bench vit --device cuda`
             before and after each model's peers, after them once more with the whole last block, as peers run it.
 

@@ -53,7 +53,7 @@ class Case {
       if (dtype == Dtype::bf16) qkv.as<uint16_t>()[i] = f32_to_bf16(v);
       if (dtype == Dtype::f16) qkv.as<uint16_t>()[i] = f32_to_f16(v);
     }
-    qkv_ = backend.device ? copy_on(backend, qkv.as(), values * width) : std::move(qkv);
+    qkv_ = backend.host ? std::move(qkv) : copy_on(backend, qkv.as(), values * width);
     offsets_ = copy_on(backend, offsets.data(), offsets.size() * sizeof(int32_t));
     out_ = allocate_on(backend, values / 3 * width);
     const Ragged ragged{offsets_.as<int32_t>(), batch, rows, longest};
@@ -97,16 +97,6 @@ std::vector<double> in_turns(const std::vector<std::function<void()>>& fs, int c
   return out;
 }
 
-cpu::Level level_named(const std::string& name) {
-  cpu::Level level = {};
-  if (name == "scalar") cpu::fill_attention_scalar(level);
-  if (name == "avx2") cpu::fill_attention_avx2(level);
-  if (name == "avx512") cpu::fill_attention_avx512(level);
-  if (name == "avx512bf16") cpu::fill_attention_avx512bf16(level);
-  require(level.attention != nullptr, "bench attention: kernels " + name + " have no CPU level");
-  return level;
-}
-
 struct Timing {
   double call_s = 0;    // a call, on a device inside a row of them
   double submit_s = 0;  // of that, on a device: the host's part, for a single call
@@ -118,7 +108,7 @@ Timing rounds_of(const Flags& flags, Context& on, const Case& c, const std::func
   std::vector<double> elapsed, peaks, share;
   const double begin = now_s();
   for (int round = 0; round < 5 || now_s() - begin < flags.seconds; ++round) {
-    peaks.push_back(measure_peak(on.backend(), on, c.args().q.dtype));
+    peaks.push_back(measured_peak(on, c.args().q.dtype));
     elapsed.push_back(once());
     share.push_back(peaks.back() > 0 ? c.flops() / elapsed.back() / peaks.back() : 0);
   }
@@ -136,7 +126,7 @@ Timing time_here(const Flags& flags, Context& on, const Case& c) {
 // Recorded calls behind each other, so that neither launching nor waiting shows in a call's time.
 Timing time_on_device(const Flags& flags, Context& on, const Case& c) {
   constexpr int kRecorded = 100, kSingle = 20;
-  const DeviceCalls& device = *on.backend().device;
+  const Memory& device = on.backend().memory;
   attention(on, c.args());  // what a first call sets up must not be recorded
   device.wait(on);
   const auto calls = device.record(on, [&] {
@@ -160,11 +150,11 @@ Timing time_on_device(const Flags& flags, Context& on, const Case& c) {
 }
 
 void sweep(const Flags& flags, const Backend& backend, nlohmann::json& json) {
-  const bool device = backend.device != nullptr;
+  const bool device = !backend.host;
   std::vector<std::string> head = {"dtype", "batch", "mean length", "longest", "us", "GFLOP/s", "% of peak"};
   if (device) head[4] = "device us", head.insert(head.begin() + 4, "host us");
   Table table(head);
-  Context on(backend, flags.threads);
+  Context on(backend, flags.threads, Sums::fast);
   for (const std::string& name : split_list(flags.dtypes, "--dtypes")) {
     const Dtype dtype = parse_dtype(name);
     for (const int batch : int_list(flags.batches, "--batches", 1, 4096))
@@ -198,7 +188,8 @@ void sweep(const Flags& flags, const Backend& backend, nlohmann::json& json) {
 
 // The public call against the inner kernel in a bare loop over heads, on the smallest work there is.
 void call_cost(const Flags& flags, const Backend& backend, nlohmann::json& json) {
-  const cpu::Level level = level_named(backend.name);
+  const cpu::Level* const level = cpu::level_named(backend.name);
+  require(level != nullptr, std::string("bench attention: kernels ") + backend.name + " have no CPU level");
   Table table({"dtype", "threads", "call us", "bare us", "difference us"});
   for (const std::string& name : split_list(flags.dtypes, "--dtypes"))
     for (const int threads : {1, 2}) {
@@ -208,7 +199,7 @@ void call_cost(const Flags& flags, const Backend& backend, nlohmann::json& json)
       const auto t = in_turns({[&] { attention(on, c.args()); },
                                [&] {
                                  for (int h = 0; h < kFewHeads; ++h)
-                                   level.attention(c.args(), 0, h, 0, 1, on.scratch(0));
+                                   level->attention(c.args(), 0, h, 0, 1, on.scratch(0));
                                }},
                               500, flags.seconds);
       table.add({name, std::to_string(threads), fmt::format("{:.3f}", t[0] * 1e6),
@@ -236,7 +227,7 @@ void layer_cost(const Flags& flags, const Backend& backend, nlohmann::json& json
     VitState deep_state(deep, {1, kFewRows}, flags.threads),
         shallow_state(shallow, {1, kFewRows}, flags.threads);
 
-    Context on(backend, flags.threads);
+    Context on(backend, flags.threads, Sums::fast);
     on.reserve_scratch(backend.scratch_bytes(kFewRows, c.heads, c.head_dim()));
     const Case attend(backend, 1, c.heads, kFewRows, 0, dtype);
     const Ragged rows = attend.args().q_rows;
@@ -248,19 +239,19 @@ void layer_cost(const Flags& flags, const Backend& backend, nlohmann::json& json
     // The bare ops of each layer in order, so that they find the caches as the layer inside the model does.
     const auto kernels = [&](const VitBlockWeights& w) {
       layer_norm(on, {.x = residual,
-                      .gamma = vector_of(w.norm1.gamma),
-                      .beta = vector_of(w.norm1.beta),
+                      .gamma = vector_of(w.qkv.gamma),
+                      .beta = vector_of(w.qkv.beta),
                       .out = normed,
                       .rows = rows});
-      linear(on, {.x = normed, .w = &w.qkv, .out = qkv, .rows = rows});
+      linear(on, {.x = normed, .w = &w.qkv.w, .out = qkv, .rows = rows});
       attention(on, attend.args());
       linear(on, {.x = normed, .w = &w.proj, .residual = residual, .out = residual, .rows = rows});
       layer_norm(on, {.x = residual,
-                      .gamma = vector_of(w.norm2.gamma),
-                      .beta = vector_of(w.norm2.beta),
+                      .gamma = vector_of(w.fc1.gamma),
+                      .beta = vector_of(w.fc1.beta),
                       .out = normed,
                       .rows = rows});
-      linear(on, {.x = normed, .w = &w.fc1, .act = Activation::gelu_erf, .out = inside, .rows = rows});
+      linear(on, {.x = normed, .w = &w.fc1.w, .act = Activation::gelu_erf, .out = inside, .rows = rows});
       linear(on, {.x = inside, .w = &w.fc2, .residual = residual, .out = residual, .rows = rows});
     };
     const std::vector<std::function<void()>> fs = {[&] { forward(deep_state, &image, 1, {}); },
@@ -301,20 +292,21 @@ Command add_bench_attention(CLI::App& app) {
   app.add_option("--json", f->json, "file for all figures");
   return [f](Outcome& outcome) {
     const Backend& backend = find_backend(kernels_of(f->device));
-    if (f->dtypes.empty()) f->dtypes = backend.device ? "f16,bf16,f32" : "f32,bf16";
+    check_report_file(f->json);
+    if (f->dtypes.empty()) f->dtypes = backend.host ? "f32,bf16" : "f16,bf16,f32";
     for (const std::string& name : split_list(f->dtypes, "--dtypes"))
-      require(bytes_of(parse_dtype(name)) > 1 && takes(backend, parse_dtype(name)),
-              fmt::format("--dtypes: wanted f32{} or bf16 with kernels {}, found {}",
-                          backend.narrow_stream ? ", f16" : "", backend.name, name));
+      require(backend.traits().rows.has(parse_dtype(name)),
+              fmt::format("--dtypes: wanted {} with kernels {}, found {}", text_of(backend.traits().rows),
+                          backend.name, name));
     nlohmann::json json = {{"machine", machine_text(backend, f->threads)}};
     fmt::print("{}\n\n", machine_text(backend, f->threads));
     sweep(*f, backend, json);
     outcome.did_something = true;
-    if (!backend.device) {
+    if (backend.host) {
       call_cost(*f, backend, json);
       layer_cost(*f, backend, json);
     }
-    if (!f->json.empty()) write_text_whole(f->json, json.dump(1) + "\n");
+    if (!f->json.empty()) write_report(f->json, json.dump(1) + "\n");
   };
 }
 

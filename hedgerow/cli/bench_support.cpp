@@ -8,9 +8,9 @@
 #include <cmath>
 #include <fstream>
 
+#include "hedgerow/cli/output.h"
 #include "hedgerow/core/clock.h"
 #include "hedgerow/core/error.h"
-#include "hedgerow/kernels/cpu/peak.h"
 
 namespace hedgerow::cli {
 
@@ -29,21 +29,11 @@ double median(std::vector<double> values) {
   return n % 2 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
 }
 
-// Each thread does the same fixed work, about 2 ms of it; the slowest one ends the measurement, as it ends an
-// op.
-double measure_peak(const Backend& backend, Context& on, Dtype dtype) {
-  if (backend.device) return backend.device->peak_flops(on, dtype);
-  Pool& pool = on.pool();
-  const cpu::PeakLoop loop = cpu::peak_loop(backend.name);
-  if (!loop) return 0;
-  constexpr int64_t kRounds = 400'000;
-  std::vector<double> flops(static_cast<size_t>(pool.threads()), 0.0);
-  const double begin = now_s();
-  pool.run(pool.threads(), [&](int task, int) { flops[static_cast<size_t>(task)] = loop(dtype, kRounds); });
-  const double elapsed = now_s() - begin;
-  double sum = 0;
-  for (const double f : flops) sum += f;
-  return sum / elapsed;
+double measured_peak(Context& on, Dtype dtype) {
+  double best = 0;
+  for (int again = 0; again < (on.backend().host ? 3 : 1); ++again)
+    best = std::max(best, on.backend().peak_flops(on, dtype));
+  return best;
 }
 
 double peak_memory_bytes() {
@@ -120,8 +110,8 @@ std::string machine_text(const Backend& backend, int threads) {
       cpu = line.substr(std::min(line.size(), line.find(':') + 2));
       break;
     }
-  return fmt::format("{}, {} threads, kernels {}, hedgerow {}, {}", cpu, threads, backend.name,
-                     HEDGEROW_VERSION,
+  return fmt::format("{}, {}, kernels {}, hedgerow {}, {}", cpu,
+                     counted(static_cast<size_t>(threads), "thread"), backend.name, HEDGEROW_VERSION,
 #if defined(__clang__)
                      "clang " __clang_version__
 #else

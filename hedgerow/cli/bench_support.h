@@ -14,9 +14,9 @@ namespace hedgerow::cli {
 double median(std::vector<double> values);              // 0 of nothing
 double quantile(std::vector<double> values, double q);  // nearest rank
 
-// Multiply-add peak of all threads at once, flop/s, from a few milliseconds of work. 0 where the backend has
-// no loop.
-double measure_peak(const Backend& backend, Context& on, Dtype dtype);
+// The multiply-add peak, flop/s. On a CPU the best of three: one that a neighbour cut short is no peak, and
+// shares of it would pass 100 %.
+double measured_peak(Context& on, Dtype dtype);
 
 // The most memory the process has held since reset_peak_memory() (where the system allows a reset), in bytes.
 double peak_memory_bytes();

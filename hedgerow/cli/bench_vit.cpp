@@ -17,6 +17,7 @@
 #include "hedgerow/core/clock.h"
 #include "hedgerow/core/error.h"
 #include "hedgerow/core/rng.h"
+#include "hedgerow/vision/methods.h"
 
 namespace hedgerow::cli {
 namespace {
@@ -56,12 +57,13 @@ class Group {
     for (size_t i = 0; i < pixels_.size(); ++i) pixels_[i] = static_cast<float>(rng.uniform(i) * 4 - 2);
     // On a device the pictures are there already: what moves them is another matter (classify overlaps it).
     const Backend& backend = *model_->backend;
-    if (backend.device) resident_ = copy_on(backend, pixels_.data(), pixels_.size() * sizeof(float));
-    const float* first = backend.device ? resident_.as<float>() : pixels_.data();
+    if (!backend.host) resident_ = copy_on(backend, pixels_.data(), pixels_.size() * sizeof(float));
+    const float* first = backend.host ? pixels_.data() : resident_.as<float>();
     for (int i = 0; i < batch; ++i)
-      images_.push_back({first + values * static_cast<size_t>(i), side, side, 0, backend.device != nullptr});
-    state_ = std::make_unique<VitState>(model_->weights,
-                                        VitLimits{batch, patches_ + model_->config.special()}, flags.threads);
+      images_.push_back({first + values * static_cast<size_t>(i), side, side, 0, !backend.host});
+    state_ = std::make_unique<VitState>(
+        model_->weights, VitLimits{batch, patches_ + model_->config.special()},
+        VitOptions{.threads = flags.threads, .sums = flags.batch_invariant ? Sums::fixed : Sums::fast});
     add_variants();
   }
 
@@ -72,7 +74,7 @@ class Group {
       const VitResult& r = forward(*state_, images_.data(), batch_, v.run);
       for (const double m : r.macs) v.macs += m;
       v.kept = r.kept;
-      if (!model_->backend->device) continue;
+      if (model_->backend->host) continue;
       v.nodes = state_->recorded_launches(v.run, batch_);
       constexpr double kLong = 5e-3;  // of queued work hides what starting and waiting costs
       const double once = timed(v, 1);
@@ -82,13 +84,13 @@ class Group {
     const double budget_s = flags_.seconds * static_cast<double>(variants_.size());
     for (int round = 0;; ++round) {
       if (flags_.rounds > 0 ? round >= flags_.rounds : round >= 5 && now_s() - begin > budget_s) break;
-      const double peak = measure_peak(*model_->backend, state_->context(), model_->dtype);
+      const double peak = measured_peak(state_->context(), model_->dtype);
       peak_.push_back(peak);
       for (size_t k = 0; k < variants_.size(); ++k) {
         Variant& v = variants_[(k + static_cast<size_t>(round)) % variants_.size()];
         v.elapsed_s.push_back(timed(v, v.in_a_row));
         v.share.push_back(peak > 0 ? 2 * v.macs / v.elapsed_s.back() / peak : 0);
-        if (!model_->backend->device) continue;
+        if (model_->backend->host) continue;
         const double start = now_s();
         submit(*state_, images_.data(), batch_, v.run);
         v.submit_s.push_back(now_s() - start);
@@ -139,7 +141,7 @@ class Group {
                             {"whole_last_block", flags_.whole_last},
                             {"batch_invariant", flags_.batch_invariant},
                             {"peak_memory_bytes", memory_bytes_}};
-      if (model_->backend->device) {
+      if (!model_->backend->host) {
         row["latency_ms"] = median(v.latency_s) * 1e3;
         row["host_us"] = median(v.submit_s) * 1e6;
         row["host_behind_us"] = median(v.submit_behind_s) * 1e6;
@@ -172,12 +174,11 @@ class Group {
     dense.method = "none";
     dense.layout = "ragged";
     dense.run.whole_last_block = flags_.whole_last;
-    dense.run.batch_invariant = flags_.batch_invariant;
     variants_.push_back(std::move(dense));
     for (const std::string& name : split_list(flags_.methods, "--methods")) {
       const PruneMethod method = prune_method(name);
       if (method == PruneMethod::none) continue;
-      const std::vector<double> keeps = has_keep_rate(method) && flags_.counts.empty()
+      const std::vector<double> keeps = traits_of(method).keep_rate && flags_.counts.empty()
                                             ? number_list(flags_.keeps, "--keeps", 1e-6, 1)
                                             : std::vector<double>{0};
       for (const double keep : keeps)
@@ -188,19 +189,17 @@ class Group {
   }
 
   void add_variant(PruneMethod method, double keep, Layout layout, const std::string& rule) {
-    const bool merges = method == PruneMethod::tome || method == PruneMethod::diffrate;
-    if (merges && layout == Layout::padded) return;  // a merged row has no place in a full grid
+    if (!traits_of(method).runs_full_grid && layout == Layout::padded) return;
     Variant v;
     v.method = hedgerow::name_of(method);
     v.layout = name_of(layout);
     v.keep = keep;
     v.run.layout = layout;
     v.run.whole_last_block = flags_.whole_last;
-    v.run.batch_invariant = flags_.batch_invariant;
     v.run.prune.method = method;
     v.run.prune.after = flags_.after;
     v.run.prune.seed = flags_.seed;
-    const bool once = has_keep_rate(method) && v.method != "dynamicvit" && v.method.rfind("evit", 0) != 0;
+    const bool once = traits_of(method).any_rule;
     if (rule == "told") {
       if (method != PruneMethod::ats || !flags_.counts.empty()) return;
       v.rule = rule;
@@ -293,6 +292,7 @@ std::vector<std::string> model_list(const std::string& text) {
 
 void bench_vit(const Flags& flags, Outcome& outcome) {
   const auto batches = int_list(flags.batches, "--batches", 1, 4096);
+  check_report_file(flags.json);
   nlohmann::json rows = nlohmann::json::array();
   Table table({"model", "dtype", "batch", "method", "layout", "keep", "images/s", "p50 ms", "p99 ms",
                "% of peak", "gain", "arithmetic", "ratio", "MiB"});
@@ -316,7 +316,7 @@ void bench_vit(const Flags& flags, Outcome& outcome) {
         const nlohmann::json file = {{"machine", machine},         {"threads", flags.threads},
                                      {"prune_after", flags.after}, {"spread", flags.spread},
                                      {"seed", flags.seed},         {"results", rows}};
-        if (!flags.json.empty()) write_text_whole(flags.json, file.dump(1) + "\n");
+        if (!flags.json.empty()) write_report(flags.json, file.dump(1) + "\n");
         fmt::print(stderr, "hedgerow: {} {} batch {} measured\n", name, dtype, batch);
       }
     }
@@ -324,9 +324,12 @@ void bench_vit(const Flags& flags, Outcome& outcome) {
   fmt::print(
       "gain: on the clock, over this program's own dense run in the same rounds; arithmetic: dense over "
       "executed\n"
-      "multiply-adds; ratio: how much of the arithmetic gain the clock shows; % of peak: of the "
-      "multiply-add peak\n"
-      "measured in the same rounds, all products counted.\n");
+      "multiply-adds; ratio: how much of the arithmetic gain the clock shows; % of peak: of the multiply-add "
+      "peak,\n"
+      "all products counted. The peak is the best of a few milliseconds in each round: where other work "
+      "slows "
+      "those\n"
+      "and not the passes, the share reads too high, above 100 even. Then trust the ratios only.\n");
 }
 
 }  // namespace
@@ -356,7 +359,7 @@ Command add_bench_vit(CLI::App& app) {
       ->capture_default_str();
   app.add_option("--counts", f->counts,
                  "JSON lines with recorded rows per block (classify --json) to impose");
-  app.add_option("--prune-after", f->after, "methods with one prune: after this many blocks")
+  app.add_option("--prune-after", f->after, "methods with one prune: once this many blocks have run")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
   app.add_option("--threads", f->threads, "threads")->check(CLI::Range(1, 256))->capture_default_str();

@@ -32,8 +32,6 @@ struct Flags {
   bool whole_last_block = false, all = false;
 };
 
-std::string counted(size_t n, const char* what) { return fmt::format("{} {}{}", n, what, n == 1 ? "" : "s"); }
-
 Way parse_way(const char* flag, const std::string& text, const Flags& flags) {
   Way way;
   way.text = text;
@@ -73,14 +71,14 @@ std::vector<SequenceRecord> record(const Flags& flags, const Way& way, const Cla
                                    const std::vector<PreparedPicture>& pictures, const Prune& prune) {
   const int tokens = model.config.special() +
                      (model.image_size / model.config.patch) * (model.image_size / model.config.patch);
-  VitState state(model.weights, {.max_batch = way.batch, .max_tokens = tokens}, way.threads);
+  VitState state(model.weights, {.max_batch = way.batch, .max_tokens = tokens},
+                 VitOptions{.threads = way.threads, .sums = way.batch_invariant ? Sums::fixed : Sums::fast});
   PassRecorder recorder(static_cast<int>(pictures.size()));
   const Observer observer = recorder.observer();
   VitRun run{.prune = prune,
              .layout = parse_layout(way.layout),
-             .whole_last_block = flags.whole_last_block,
-             .batch_invariant = way.batch_invariant};
-  run.observer = &observer;
+             .observer = &observer,
+             .whole_last_block = flags.whole_last_block};
   for (size_t begin = 0; begin < pictures.size(); begin += static_cast<size_t>(way.batch)) {
     std::vector<VitImage> images;
     for (size_t i = begin; i < std::min(pictures.size(), begin + static_cast<size_t>(way.batch)); ++i)
@@ -131,7 +129,7 @@ std::vector<PlaceSummary> summarise(const std::vector<SequenceRecord>& a,
 // Two passes have the same numerics when nothing but batches, layouts and threads differs.
 bool same_numerics(const ClassifierModel& a, const ClassifierModel& b, const Way& way_a, const Way& way_b) {
   if (a.backend != b.backend || a.dtype != b.dtype) return false;
-  return !a.backend->device || (way_a.batch_invariant && way_b.batch_invariant) ||
+  return a.backend->host || (way_a.batch_invariant && way_b.batch_invariant) ||
          (way_a.batch == way_b.batch && way_a.layout == way_b.layout &&
           way_a.batch_invariant == way_b.batch_invariant);
 }
@@ -140,10 +138,14 @@ void compare(const CLI::App& command, const Flags& flags, Outcome& outcome) {
   require(flags.tolerance == -1 || (flags.tolerance >= 0 && std::isfinite(flags.tolerance)),
           "--tolerance: wanted 0 or more");
   const Way way_a = parse_way("--a", flags.a, flags), way_b = parse_way("--b", flags.b, flags);
-  const Prune prune = flags.prune.prune(command, false);
-  const std::vector<PictureRequest> requests = find_pictures(flags.paths);
+  Prune prune = flags.prune.prune(command, false);
+  int overlays = 0;
+  std::vector<PictureRequest> requests = find_pictures(flags.paths, &overlays);
+  if (overlays > 0)
+    fmt::print(stderr, "hedgerow: note: {} left out\n", counted(static_cast<size_t>(overlays), "overlay"));
   require(!requests.empty(), "compare: wanted JPEG or PNG pictures or folders of them, found none");
   const auto model_a = load(flags, way_a), model_b = load(flags, way_b);
+  flags.prune.solve_final(*model_a, &prune, &requests);
   std::vector<PreparedPicture> pictures;
   for (const PictureRequest& request : requests) {
     pictures.push_back(prepare(*model_a, request));

@@ -8,6 +8,8 @@
 #include <thread>
 
 #include "hedgerow/core/error.h"
+#include "hedgerow/vision/keep_final.h"
+#include "hedgerow/vision/methods.h"
 
 namespace hedgerow::cli {
 namespace {
@@ -24,21 +26,9 @@ std::string method_names() {
   return names;
 }
 
-bool is_paper(PruneMethod m) { return prunes_once(m) && m != PruneMethod::threshold_l2; }
-
 }  // namespace
 
-bool prunes_once(PruneMethod m) {
-  return m == PruneMethod::threshold_l2 || m == PruneMethod::paper_l2 || m == PruneMethod::paper_dynamicvit ||
-         m == PruneMethod::paper_evit || m == PruneMethod::paper_ats;
-}
-
 int default_threads() { return std::clamp(static_cast<int>(std::thread::hardware_concurrency()), 1, 256); }
-
-bool has_keep_rate(PruneMethod m) {
-  return prunes_once(m) || m == PruneMethod::dynamicvit || m == PruneMethod::evit ||
-         m == PruneMethod::evit_unfused;
-}
 
 void parse_keep(const std::string& text, const std::string& where, PruneBudget* budget) {
   const size_t colon = text.find(':');
@@ -151,8 +141,16 @@ void PruneFlags::add_to(CLI::App& command) {
   const char* group = "Pruning";
   command.add_option("--prune", method, method_names())->capture_default_str()->group(group);
   command
-      .add_option("--keep", keep,
-                  "share of the patches kept, 0.7 unless given; A:B draws one per picture (paper-*)")
+      .add_option(
+          "--keep", keep,
+          "share kept, 0.7 unless given. threshold-l2, paper-*: of all patches, at once; 0.5 leaves a "
+          "half. dynamicvit, evit: at each of three stages; 0.5 leaves an eighth (evit: and a fused "
+          "row). A:B draws one per picture (paper-*)")
+      ->group(group);
+  command
+      .add_option("--keep-final", keep_final,
+                  "in place of --keep: share of the patches left at the end, the same for every method that "
+                  "has a rate; finds its --keep (tome: its --merge-r)")
       ->group(group);
   command.add_option("--threshold", threshold, "threshold-l2, paper-*: keep scores of at least this")
       ->group(group);
@@ -177,7 +175,9 @@ void PruneFlags::add_to(CLI::App& command) {
       ->check(CLI::Range(0, 1 << 20))
       ->capture_default_str()
       ->group(group);
-  command.add_option("--prune-after", after, "threshold-l2, paper-*: prune after this many blocks")
+  command
+      .add_option("--prune-after", after,
+                  "threshold-l2, paper-*: prune once this many blocks have run; 4: after blocks 0 to 3")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str()
       ->group(group);
@@ -203,27 +203,36 @@ Prune PruneFlags::prune(const CLI::App& command, bool per_picture_threshold) con
     require(!given(flag) || fits,
             fmt::format("{}: for --prune {} only, found --prune {}", flag, methods, method));
   };
-  const bool once = prunes_once(p.method);
+  const MethodTraits& traits = traits_of(p.method);
+  const bool once = traits.any_rule;
   const bool other_rule =
       given("--threshold") || given("--quantile") || given("--mass") || per_picture_threshold;
   const char* once_names = "threshold-l2 and paper-*";
-  only_for("--keep", has_keep_rate(p.method), "threshold-l2, dynamicvit, evit, evit-unfused and paper-*");
+  only_for("--keep", traits.keep_rate, "threshold-l2, dynamicvit, evit, evit-unfused and paper-*");
+  only_for("--keep-final", has_final_share(p.method),
+           "threshold-l2, dynamicvit, evit, evit-unfused, tome and paper-*");
   only_for("--threshold", once, once_names);
   only_for("--quantile", once, once_names);
   // The gate's scores are log-probabilities, all negative: a share of their sum says nothing.
-  only_for("--mass", once && p.method != PruneMethod::paper_dynamicvit,
+  only_for("--mass", once && traits.ranks != RanksBy::gate,
            "threshold-l2, paper-l2, paper-evit and paper-ats");
-  only_for("--floor", p.method == PruneMethod::threshold_l2 || (once && other_rule),
+  only_for("--floor", once && (!traits.keep_range || other_rule),
            "threshold-l2, and for paper-* with --threshold, --quantile or --mass,");
   only_for("--merge-r", p.method == PruneMethod::tome, "tome");
   only_for("--diffrate", p.method == PruneMethod::diffrate, "diffrate");
   only_for("--prune-after", once, once_names);
-  const int rules = given("--keep") + given("--threshold") + given("--quantile") + given("--mass");
-  require(rules <= 1,
-          "--keep, --threshold, --quantile, --mass: wanted one of them, found " + std::to_string(rules));
+  int rules = 0;
+  for (const char* flag : {"--keep", "--keep-final", "--threshold", "--quantile", "--mass"})
+    rules += given(flag);
+  require(rules <= 1, "--keep, --keep-final, --threshold, --quantile, --mass: wanted one of them, found " +
+                          std::to_string(rules));
+  require(!given("--keep-final") || !given("--merge-r"),
+          "--keep-final, --merge-r: wanted one of them, found 2");
+  require(!given("--keep-final") || (keep_final > 0 && keep_final <= 1),
+          fmt::format("--keep-final: wanted a share above 0 and at most 1, found {}", keep_final));
 
   if (!keep.empty()) parse_keep(keep, "--keep", &p.budget);
-  require(p.budget.keep_max == 0 || is_paper(p.method),
+  require(p.budget.keep_max == 0 || traits.keep_range,
           "--keep: a range is for --prune paper-* only, found --prune " + method);
   if (given("--threshold") || per_picture_threshold) p.rule = KeepRule::threshold;
   if (given("--quantile")) p.rule = KeepRule::quantile;
@@ -237,6 +246,30 @@ Prune PruneFlags::prune(const CLI::App& command, bool per_picture_threshold) con
   p.rates = diffrate;
   p.seed = seed;
   return p;
+}
+
+void PruneFlags::solve_final(const ClassifierModel& model, Prune* prune,
+                             std::vector<PictureRequest>* pictures) const {
+  if (keep_final == 0) return;
+  const auto patches_at = [&](int size) { return size / model.config.patch * (size / model.config.patch); };
+  const auto at = [&](int size) {
+    return budget_for_final(prune->method, prune->budget, keep_final, model.config, patches_at(size));
+  };
+  prune->budget = at(model.image_size);
+  const MethodTraits& traits = traits_of(prune->method);
+  for (PictureRequest& p : *pictures) {
+    if (p.size == 0 || p.size == model.image_size || p.size % model.config.patch != 0 || p.keep) continue;
+    require(traits.keep_rate,
+            fmt::format("--keep-final: {} has one r for all pictures; {} is of another size than the model's",
+                        traits.name, p.path));
+    p.keep = at(p.size).keep;
+  }
+  const int patches = patches_at(model.image_size);
+  fmt::print(stderr, "hedgerow: note: --keep-final {:g}: {} {}, {} of {} patches at the end\n", keep_final,
+             traits.name,
+             traits.keep_rate ? fmt::format("--keep {:.4g}", prune->budget.keep)
+                              : fmt::format("--merge-r {}", prune->budget.merge),
+             final_count(prune->method, prune->budget, model.config, patches), patches);
 }
 
 }  // namespace hedgerow::cli

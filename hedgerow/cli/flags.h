@@ -27,21 +27,22 @@ struct ModelFlags {
 
 struct PruneFlags {
   std::string method = "none", keep, diffrate, layout = "ragged";
-  double threshold = 0, quantile = 0, mass = 0;
+  double keep_final = 0, threshold = 0, quantile = 0, mass = 0;
   int floor = 0, merge_r = 13, after = 4;
   uint64_t seed = 0;
 
   void add_to(CLI::App& command);
   // `per_picture_threshold`: some pictures bring their own.
   Prune prune(const CLI::App& command, bool per_picture_threshold = false) const;
+  // What --keep-final means to this model: sets the rate of `prune`, and of pictures of another size than the
+  // model's.
+  void solve_final(const ClassifierModel& model, Prune* prune, std::vector<PictureRequest>* pictures) const;
   Layout layout_value() const;
 };
 
 int default_threads();
 // "0.5" or "0.3:0.7". Error naming `where`.
 void parse_keep(const std::string& text, const std::string& where, PruneBudget* budget);
-bool has_keep_rate(PruneMethod method);
-bool prunes_once(PruneMethod method);  // threshold-l2, paper-*: every rule of what to keep is open to them
 Dtype parse_dtype(const std::string& text);
 // What --device names, as find_backend() takes it.
 std::string kernels_of(const std::string& device);

@@ -13,6 +13,7 @@
 #include "hedgerow/core/error.h"
 #include "hedgerow/io/file.h"
 #include "hedgerow/io/json.h"
+#include "hedgerow/vision/overlay.h"
 
 namespace hedgerow::cli {
 namespace fs = std::filesystem;
@@ -56,14 +57,19 @@ void add(std::vector<PictureRequest>& out, PictureRequest request) {
   out.push_back(std::move(request));
 }
 
-void add_folder(const std::string& folder, std::vector<PictureRequest>& out) {
+void add_folder(const std::string& folder, std::vector<PictureRequest>& out, int* overlays) {
   std::error_code fault;
   std::vector<std::string> found;
   fs::recursive_directory_iterator it(folder, fs::directory_options::skip_permission_denied, fault), end;
   for (; !fault && it != end; it.increment(fault)) {
     std::error_code gone;
-    if (is_picture_name(it->path().string()) && it->is_regular_file(gone))
-      found.push_back(it->path().string());
+    const std::string path = it->path().string();
+    if (!is_picture_name(path) || !it->is_regular_file(gone)) continue;
+    if (is_overlay_file(path)) {
+      ++*overlays;
+    } else {
+      found.push_back(path);
+    }
   }
   require(!fault, fmt::format("{}: cannot be listed: {}", folder, fault.message()));
   std::sort(found.begin(), found.end());
@@ -82,13 +88,13 @@ bool parse_index(std::string_view text, int* value) {
 
 }  // namespace
 
-std::vector<PictureRequest> find_pictures(const std::vector<std::string>& paths) {
+std::vector<PictureRequest> find_pictures(const std::vector<std::string>& paths, int* overlays) {
   std::vector<PictureRequest> out;
   for (const std::string& path : paths) {
     if (path.size() > 1 && path[0] == '@') {
       add_list(path.substr(1), out);
     } else if (is_folder(path)) {
-      add_folder(path, out);
+      add_folder(path, out, overlays);
     } else if (fs::path(path).extension() == ".txt" && is_file(path)) {
       add_list(path, out);
     } else {

@@ -12,8 +12,10 @@
 namespace hedgerow::cli {
 
 // Files stay as they are; a folder stands for the JPEG and PNG files in it and below, sorted; @FILE and
-// FILE.txt name a list with one path a line, relative to the list. Error when a path does not exist.
-std::vector<PictureRequest> find_pictures(const std::vector<std::string>& paths);
+// FILE.txt name a list with one path a line, relative to the list. Overlays in a folder are left out and
+// counted, so that a second run sees the pictures that the first one saw. Error when a folder or list does
+// not exist.
+std::vector<PictureRequest> find_pictures(const std::vector<std::string>& paths, int* overlays);
 
 // JSON lines: {"path": "a.jpg", "keep": 0.5, "threshold": 12.5, "size": 384}; all but path optional; relative
 // to the file.

@@ -2,17 +2,21 @@
 #include "hedgerow/cli/output.h"
 
 #include <fmt/format.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cmath>
 #include <cstdio>
-#include <filesystem>
-#include <fstream>
+#include <cstring>
 #include <nlohmann/json.hpp>
 
 #include "hedgerow/core/clock.h"
 #include "hedgerow/core/error.h"
+#include "hedgerow/io/file.h"
+#include "hedgerow/io/json.h"
+#include "hedgerow/vision/methods.h"
 
 namespace hedgerow::cli {
 namespace {
@@ -79,20 +83,13 @@ std::string visible(std::string text) {
   return text;
 }
 
-template <class Write>
-void write_whole(const std::string& path, Write&& write) {
-  const std::string beside = fmt::format("{}.{}.tmp", path, ::getpid());
-  struct Remove {
-    const std::string& name;
-    ~Remove() {
-      std::error_code gone;
-      std::filesystem::remove(name, gone);
-    }
-  } remove{beside};
-  write(beside);
-  std::error_code fault;
-  std::filesystem::rename(beside, path, fault);
-  require(!fault, path + ": cannot be written: " + fault.message());
+bool is_report(const std::string& path) {
+  constexpr uint64_t kMost = 256u << 20;
+  try {
+    return json_find(parse_json(read_file(path, kMost), path), "machine") != nullptr;
+  } catch (const Error&) {
+    return false;
+  }
 }
 
 }  // namespace
@@ -106,7 +103,9 @@ std::string as_json(const Classification& r, const ClassifierModel& model, const
   });
   out += ",\"kept\":";
   append_list(out, r.kept, [&](int32_t rows) { out += std::to_string(rows); });
-  out += fmt::format(",\"macs\":{:.0f}", r.macs);
+  out += fmt::format(",\"special\":{},\"grid\":[{},{}],\"macs\":{:.0f}", model.config.special(), r.grid_rows,
+                     r.grid_columns, r.macs);
+  if (!fields.note.empty()) out += ",\"note\":" + quoted(fields.note);
   if (fields.truth >= 0) out += fmt::format(",\"truth\":{}", fields.truth);
   if (fields.logits) {
     out += ",\"logits\":";
@@ -122,8 +121,23 @@ std::string as_text(const Classification& r, const ClassifierModel& model, const
     const char* mark = fields.truth == t.index ? "  <- right" : "";
     out += fmt::format("  {:5.1f} %  {}{}\n", 100 * t.p, visible(model.label(t.index)), mark);
   }
-  out += fmt::format("  rows {}  ({:.3g} G multiply-adds)\n", runs_text(r.kept), r.macs * 1e-9);
+  if (!fields.note.empty()) out += fmt::format("  note: {}\n", fields.note);
+  const MethodTraits& method = traits_of(fields.method);
+  const int patches = r.grid_rows * r.grid_columns, left = rows_left(r, model);
+  const char* how = method.merges ? "{} merged rows left of {} patches" : "{} of {} patches left";
+  out += "  ";
+  if (method.fuses_dropped && left < patches) {
+    out += fmt::format("{} rows and a fused one left of {} patches", left - 1, patches);
+  } else {
+    out += fmt::format(fmt::runtime(how), left, patches);
+  }
+  out += fmt::format("; rows {}; {:.3g} G multiply-adds\n", runs_text(r.kept), r.macs * 1e-9);
   return out;
+}
+
+int rows_left(const Classification& r, const ClassifierModel& model) {
+  const size_t layers = r.kept.size();
+  return layers < 2 ? r.grid_rows * r.grid_columns : r.kept[layers - 2] - model.config.special();
 }
 
 std::string runs_text(const std::vector<int32_t>& values) {
@@ -162,16 +176,39 @@ void Progress::show(size_t done) {
   std::fflush(stderr);
 }
 
-void write_png_whole(const std::string& path, const Picture& picture) {
-  write_whole(path, [&](const std::string& name) { write_png(name, picture); });
+std::string counted(size_t n, const char* what) { return fmt::format("{} {}{}", n, what, n == 1 ? "" : "s"); }
+
+bool may_write(const std::string& path, IsOurs is_ours) {
+  struct stat at {};
+  // A link that leads nowhere is something too.
+  return ::lstat(path.c_str(), &at) != 0 || is_ours(path);
 }
 
-void write_text_whole(const std::string& path, const std::string& text) {
-  write_whole(path, [&](const std::string& name) {
-    std::ofstream out(name, std::ios::binary);
-    out << text << std::flush;
-    require(out.good(), path + ": cannot be written");
-  });
+void write_whole(const std::string& path, std::string_view bytes, IsOurs is_ours) {
+  std::string beside;
+  FILE* out = nullptr;
+  for (int n = 0; !out && n < 100; ++n) {
+    beside = fmt::format("{}.{}.{}.tmp", path, ::getpid(), n);
+    out = std::fopen(beside.c_str(), "wbx");
+    require(out || errno == EEXIST, fmt::format("{}: cannot be written: {}", path, std::strerror(errno)));
+  }
+  require(out, path + ": cannot be written: no name for a file beside it");
+  struct Remove {
+    const std::string& name;
+    ~Remove() { ::unlink(name.c_str()); }
+  } remove{beside};
+  const bool written = std::fwrite(bytes.data(), 1, bytes.size(), out) == bytes.size();
+  require((std::fclose(out) == 0) & written, path + ": cannot be written");
+  require(may_write(path, is_ours), path + ": is there and not of this program: not replaced");
+  require(std::rename(beside.c_str(), path.c_str()) == 0,
+          fmt::format("{}: cannot be written: {}", path, std::strerror(errno)));
 }
+
+void check_report_file(const std::string& path) {
+  require(path.empty() || may_write(path, is_report),
+          fmt::format("--json: {} is there and no report of this program: wanted another name", path));
+}
+
+void write_report(const std::string& path, const std::string& json) { write_whole(path, json, is_report); }
 
 }  // namespace hedgerow::cli

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "hedgerow/vision/classify.h"
@@ -15,10 +16,15 @@ struct ShownFields {
   bool logits = false;
   int truth = -1;                   // the right class, where known
   const VitTrace* trace = nullptr;  // kept patches, stage by stage
+  PruneMethod method = PruneMethod::none;
+  std::string note;  // what is worth saying of this picture
 };
 
 std::string as_json(const Classification& result, const ClassifierModel& model, const ShownFields& fields);
 std::string as_text(const Classification& result, const ClassifierModel& model, const ShownFields& fields);
+
+// How many of a picture's rows besides the special ones reach the last block.
+int rows_left(const Classification& result, const ClassifierModel& model);
 
 // "197 x4, 99 x7, 1"
 std::string runs_text(const std::vector<int32_t>& values);
@@ -37,8 +43,17 @@ class Progress {
   double begin_s_, shown_s_ = 0;
 };
 
-// Writes through a file beside it, which then takes the name.
-void write_png_whole(const std::string& path, const Picture& picture);
-void write_text_whole(const std::string& path, const std::string& text);
+// "1 picture", "2 pictures"
+std::string counted(size_t n, const char* what);
+
+// A file of ours may take the place of older ones of its kind, and of nothing else.
+using IsOurs = bool (*)(const std::string& path);
+bool may_write(const std::string& path, IsOurs is_ours);
+// Writes through a new file beside it, which then takes the name. Error unless it may.
+void write_whole(const std::string& path, std::string_view bytes, IsOurs is_ours);
+
+// Reports of the bench commands: JSON objects that name their machine.
+void check_report_file(const std::string& path);  // before there is something to lose
+void write_report(const std::string& path, const std::string& json);
 
 }  // namespace hedgerow::cli

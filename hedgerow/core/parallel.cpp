@@ -24,6 +24,8 @@ size_t checked(int threads) {
 
 }  // namespace
 
+const Presence kNoPresence{[]() noexcept {}, []() noexcept {}};
+
 Pool::Pool(int threads) : lanes_(checked(threads)) {
   for (int w = 1; w < threads; ++w) workers_.emplace_back([this, w] { worker_loop(w); });
 }
@@ -33,6 +35,12 @@ Pool::~Pool() {
   epoch_.fetch_add(1);
   epoch_.notify_all();
   for (auto& t : workers_) t.join();
+}
+
+void Pool::Turn::refuse() {
+  throw Error(
+      "pool: wanted one caller at a time, found another at work: concurrent callers bring pools of their "
+      "own");
 }
 
 void Pool::fork(Job job) {
@@ -75,6 +83,13 @@ void Pool::work(int worker) {
 
 void Pool::worker_loop(int worker) {
   uint32_t seen = 0;
+  const Presence* present = &kNoPresence;
+  const auto turn_to = [&](const Presence* next) {
+    if (present == next) return;
+    present->leave();
+    next->enter();
+    present = next;
+  };
   for (;;) {
     double idle_since = 0;
     for (int spins = 1; epoch_.load(std::memory_order_acquire) == seen; ++spins) {
@@ -83,13 +98,15 @@ void Pool::worker_loop(int worker) {
       const double now = now_s();
       if (idle_since == 0) idle_since = now;
       if (now - idle_since < kSpin_s) continue;
+      turn_to(&kNoPresence);
       parked_.fetch_add(1, std::memory_order_seq_cst);
       epoch_.wait(seen, std::memory_order_seq_cst);
       parked_.fetch_sub(1, std::memory_order_relaxed);
       idle_since = 0;
     }
     seen = epoch_.load(std::memory_order_acquire);
-    if (stop_.load(std::memory_order_relaxed)) return;
+    if (stop_.load(std::memory_order_relaxed)) return turn_to(&kNoPresence);
+    turn_to(job_.presence);
     work(worker);
     if (unfinished_.fetch_sub(1, std::memory_order_release) == 1) unfinished_.notify_one();
   }

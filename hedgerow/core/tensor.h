@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <initializer_list>
 
 #define HEDGEROW_INLINE inline __attribute__((always_inline))
 
@@ -17,14 +18,49 @@ namespace hedgerow {
 enum class Dtype : uint8_t { f32, bf16, f16, i32, u8, e4m3, i8 };
 
 HEDGEROW_INLINE constexpr int bytes_of(Dtype d) {
-  return d == Dtype::f32 || d == Dtype::i32                     ? 4
-         : d == Dtype::u8 || d == Dtype::e4m3 || d == Dtype::i8 ? 1
-                                                                : 2;
+  switch (d) {
+    case Dtype::f32:
+    case Dtype::i32:
+      return 4;
+    case Dtype::bf16:
+    case Dtype::f16:
+      return 2;
+    case Dtype::u8:
+    case Dtype::e4m3:
+    case Dtype::i8:
+      return 1;
+  }
+  return 0;
 }
 constexpr const char* name_of(Dtype d) {
   constexpr const char* kNames[] = {"f32", "bf16", "f16", "i32", "u8", "fp8", "int8"};
   return kNames[static_cast<int>(d)];
 }
+
+// Are values stored as whole numbers or short floats that a scale elsewhere gives their meaning?
+HEDGEROW_INLINE constexpr bool is_quantised(Dtype d) { return d == Dtype::e4m3 || d == Dtype::i8; }
+
+// A set of dtypes: what an op may be given.
+struct DtypeSet {
+  unsigned bits = 0;
+  constexpr DtypeSet() = default;
+  constexpr DtypeSet(Dtype d) : bits(1u << static_cast<unsigned>(d)) {}
+  constexpr DtypeSet(std::initializer_list<Dtype> all) {
+    for (Dtype d : all) bits |= 1u << static_cast<unsigned>(d);
+  }
+  constexpr bool has(Dtype d) const { return bits >> static_cast<unsigned>(d) & 1u; }
+  constexpr bool operator==(const DtypeSet&) const = default;
+};
+constexpr DtypeSet operator|(DtypeSet a, DtypeSet b) {
+  a.bits |= b.bits;
+  return a;
+}
+constexpr DtypeSet operator&(DtypeSet a, DtypeSet b) {
+  a.bits &= b.bits;
+  return a;
+}
+inline constexpr Dtype kAllDtypes[] = {Dtype::f32, Dtype::bf16, Dtype::f16, Dtype::i32,
+                                       Dtype::u8,  Dtype::e4m3, Dtype::i8};
 
 // Non-owning. The last axis is contiguous (stride 1); strides are in elements. data == nullptr means "not
 // given".

@@ -28,6 +28,12 @@ Picture decode_picture(const uint8_t* data, size_t bytes, const std::string& whe
 // Does the name end in .jpg, .jpeg or .png, in any case?
 bool is_picture_name(const std::string& path);
 
+// A PNG's bytes; `where` opens an Error's message. `software`, if not empty, is what a tEXt chunk of that
+// name says in front of the pixels.
+std::vector<uint8_t> encode_png(const Picture& picture, const std::string& where,
+                                const std::string& software = "");
 void write_png(const std::string& path, const Picture& picture);
+// What such a chunk says within the file's first bytes; empty where there is none, or no PNG to read.
+std::string png_software(const std::string& path);
 
 }  // namespace hedgerow

@@ -3,7 +3,6 @@
 #include "hedgerow/kernels/kernels.h"
 
 #include <cstdlib>
-#include <cstring>
 
 #include "hedgerow/core/error.h"
 #include "hedgerow/kernels/cpu/cpu.h"
@@ -13,15 +12,38 @@
 
 namespace hedgerow {
 
-Context::Context(const Backend& backend, int threads)
-    : backend_(&backend), pool_(std::make_unique<Pool>(threads)), scratch_(static_cast<size_t>(threads)) {
-  if (backend.device) stream_ = backend.device->open();
+Context::Context(const Backend& backend, std::shared_ptr<Pool> pool, Sums sums)
+    : backend_(&backend), pool_(std::move(pool)), sums_(backend.host ? Sums::fixed : sums) {
+  require(pool_ != nullptr, "context: wanted a pool, found none");
+  scratch_.resize(static_cast<size_t>(pool_->threads()));
+  stream_ = backend.memory.open();
+}
+
+void Context::throw_failure() {
+  if (!failed_) return;
+  const std::string what = std::string(backend_->name) + ": " + failed_ + ": " + why_;
+  failed_ = why_ = nullptr;
+  throw Error(what);
 }
 
 void Context::reserve_scratch(size_t bytes_per_worker) {
   if (bytes_per_worker <= scratch_bytes_) return;
   for (Buffer& b : scratch_) b = Buffer(bytes_per_worker);
   scratch_bytes_ = bytes_per_worker;
+}
+
+const char* name_of(Op op) {
+  constexpr const char* kNames[] = {
+#define HEDGEROW_OP(name, Args, cpu, cuda) #name,
+#include "hedgerow/kernels/ops.def"
+#undef HEDGEROW_OP
+  };
+  return kNames[static_cast<int>(op)];
+}
+
+void need(const Backend& on, Op op, const char* who) {
+  require(has(on, op), std::string(who) + ": wanted a backend with the op " + name_of(op) + ", which " +
+                           on.name + " lacks");
 }
 
 const std::vector<const Backend*>& all_backends() {
@@ -51,14 +73,14 @@ std::string names_of(bool runnable_only) {
 
 }  // namespace
 
-bool takes(const Backend& on, Dtype dtype) {
-  if (dtype == Dtype::e4m3 || dtype == Dtype::i8) return on.takes_eight_bits && on.takes_eight_bits();
-  return dtype == Dtype::f32 || dtype == Dtype::bf16 || (dtype == Dtype::f16 && on.narrow_stream);
-}
-
-std::string dtypes_of(const Backend& on) {
-  const std::string half = on.narrow_stream ? ", f16" : "";
-  return takes(on, Dtype::e4m3) ? "f32" + half + ", bf16, fp8 or int8" : "f32" + half + " or bf16";
+std::string text_of(DtypeSet set) {
+  std::vector<const char*> names;
+  for (const Dtype d : kAllDtypes)
+    if (set.has(d)) names.push_back(name_of(d));
+  std::string text;
+  for (size_t i = 0; i < names.size(); ++i)
+    text += std::string(i == 0 ? "" : i + 1 < names.size() ? ", " : " or ") + names[i];
+  return text;
 }
 
 const Backend& find_backend(const std::string& name) {
@@ -72,15 +94,16 @@ const Backend& find_backend(const std::string& name) {
   if (wanted.empty()) {
     const Backend* best = nullptr;
     for (const Backend* b : all_backends())
-      if (!b->device && b->runs_here()) best = b;
+      if (b->host && b->runs_here()) best = b;
     require(best != nullptr, "kernels: none of " + names_of(false) + " runs on this machine");
     return *best;
   }
   for (const Backend* b : all_backends()) {
     if (wanted != b->name) continue;
     if (b->runs_here()) return *b;
+    const std::string why = b->why_not();
     throw Error("kernels: '" + wanted + "'" + origin + " needs " + b->description +
-                ", which this machine does not have" + (b->why_not ? " (" + b->why_not() + ")" : "") +
+                ", which this machine does not have" + (why.empty() ? "" : " (" + why + ")") +
                 "; here run: " + names_of(true));
   }
 #ifndef HEDGEROW_CUDA
@@ -88,20 +111,6 @@ const Backend& find_backend(const std::string& name) {
           "kernels: 'cuda'" + origin + " is not part of this build; configure with -DHEDGEROW_CUDA=ON");
 #endif
   throw Error("kernels: unknown name '" + wanted + "'" + origin + "; wanted one of: " + names_of(false));
-}
-
-Buffer allocate_on(const Backend& on, size_t bytes) {
-  return on.device ? on.device->allocate(bytes) : Buffer(bytes);
-}
-
-Buffer copy_on(const Backend& on, const void* from, size_t bytes) {
-  Buffer to = allocate_on(on, bytes);
-  if (bytes == 0) return to;
-  if (on.device)
-    on.device->store(to.as(), from, bytes);
-  else
-    std::memcpy(to.as(), from, bytes);
-  return to;
 }
 
 }  // namespace hedgerow

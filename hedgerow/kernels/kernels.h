@@ -3,24 +3,24 @@
 // backend.
 //
 // How to read it
-//  - The args: dense_ops.h, row_ops.h.
+//  - The ops: ops.def, one list. Their args: ops/*.h.
 //  - A free function (`linear(on, args)`) checks shapes once for all backends (throws Error), then calls the
 //  table.
 //  - A table entry is noexcept, allocates nothing, plans nothing: a new row count or new lengths cost
 //  nothing.
 //  - Rows: every op takes its live row count from a Ragged (offsets[batch]); extents are capacities, checked
 //  on the host.
-//  - Axis order is [rows, heads, head_dim]. Index arrays are int32. `f` below stands for f32 or bf16.
-//  - The definition of every op, scalar and in double, is in kernels/reference.cpp; tests compare all
+//  - Axis order is [rows, heads, head_dim]. Index arrays are int32. `f` and `r` in the args are sets of
+//  dtypes: traits.h.
+//  - The definition of every op, scalar and in double, is in kernels/reference/; tests compare all
 //  backends with it.
 //
-// Promise (CPU, and a GPU whose Context is batch-invariant): a row's result is a function of that row's
+// Promise (Sums::fixed): a row's result is a function of that row's
 // inputs and its sequence alone - never of the other rows in the batch, of the row's place, of the thread
 // count. The order of every sum is fixed; see docs/numerics.md.
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -28,27 +28,50 @@
 #include "hedgerow/core/parallel.h"
 #include "hedgerow/core/ragged.h"
 #include "hedgerow/core/tensor.h"
-#include "hedgerow/kernels/dense_ops.h"
-#include "hedgerow/kernels/row_ops.h"
+#include "hedgerow/kernels/memory.h"
+#include "hedgerow/kernels/ops/attention.h"
+#include "hedgerow/kernels/ops/feed_forward.h"
+#include "hedgerow/kernels/ops/linear.h"
+#include "hedgerow/kernels/ops/merge.h"
+#include "hedgerow/kernels/ops/norm.h"
+#include "hedgerow/kernels/ops/rows.h"
+#include "hedgerow/kernels/ops/select.h"
+#include "hedgerow/kernels/traits.h"
 
 namespace hedgerow {
 
-// What a call runs on: a table, its threads (or stream), and scratch memory sized once.
+// In which order sums are added up. fixed: a row's bits are a function of its inputs and its sequence alone,
+// never of the other rows of its batch; the CPU always adds so. fast: a device may choose kernels by the
+// batch's rows, and kernels differ in the order of their sums; the same batch gives the same bits.
+enum class Sums : uint8_t { fixed, fast };
+
+// What a call runs on: a table, its threads (or stream), and scratch memory sized once. Contexts that share a
+// pool run in turn on one thread: a second caller at the same time is an Error. Concurrent ones bring pools
+// of their own.
 class Context {
  public:
-  // `backend` as returned by find_backend(); threads >= 1.
-  Context(const Backend& backend, int threads);
+  // `backend` as returned by find_backend().
+  Context(const Backend& backend, std::shared_ptr<Pool> pool, Sums sums = Sums::fixed);
+  // With a pool of its own; threads >= 1.
+  Context(const Backend& backend, int threads, Sums sums = Sums::fixed)
+      : Context(backend, std::make_shared<Pool>(threads), sums) {}
 
   const Backend& backend() const { return *backend_; }
   Pool& pool() const { return *pool_; }
   int threads() const { return pool_->threads(); }
+  // f(task, worker) on the pool, each thread present as the backend needs it.
+  template <class F>
+  void run(int tasks, F&& f);
   // Device backends: the queue that ops go to (a cudaStream_t); null on the CPU.
   void* stream() const { return stream_.get(); }
-  // Device backends choose kernels by the batch's rows, and kernels differ in the order of their sums. Set
-  // this, and ops queued from then on are cut up so that a row's bits do not depend on its batch, for some
-  // time more.
-  void set_batch_invariant(bool on) { batch_invariant_ = on; }
-  bool batch_invariant() const { return batch_invariant_; }
+  Sums sums() const { return sums_; }
+
+  // What went wrong in an entry, which cannot throw: the first is kept, and thrown by the next call that
+  // waits.
+  void fail(const char* doing, const char* why) noexcept {
+    if (!failed_) failed_ = doing, why_ = why;
+  }
+  void throw_failure();
 
   // Makes sure that every worker has this much scratch. Allocates when it grows: call it before the hot path.
   void reserve_scratch(size_t bytes_per_worker);
@@ -60,11 +83,12 @@ class Context {
 
  private:
   const Backend* backend_;
-  std::unique_ptr<Pool> pool_;
+  std::shared_ptr<Pool> pool_;
   std::vector<Buffer> scratch_;
   size_t scratch_bytes_ = 0;
   std::shared_ptr<void> stream_;
-  bool batch_invariant_ = false;
+  Sums sums_;
+  const char *failed_ = nullptr, *why_ = nullptr;
 };
 
 inline PackedLinear pack_linear(const Context& on, const float* w, const float* bias, int n, int k,
@@ -75,75 +99,74 @@ inline PackedLinear pack_linear(const Context& on, const float* w, const float* 
 // ------------------------------------------------------------------------------------------------------------
 // table
 
-// What a table needs beside its ops when it does not compute in host memory. Ops are queued and return at
-// once; what goes wrong on the way is thrown by the next download, wait or record.
-struct DeviceCalls {
-  std::shared_ptr<void> (*open)();        // a queue, for one Context
-  Buffer (*allocate)(size_t bytes);       // zeroed device memory
-  Buffer (*allocate_host)(size_t bytes);  // host memory that copies to and from the device need not wait for
-  void (*store)(void* to, const void* from,
-                size_t bytes);  // to the device, at once: for weights, not for batches
-  void (*upload)(Context&, void* to, const void* from,
-                 size_t bytes);  // queued; `from` may be reused after wait()
-  void (*download)(Context&, void* to, const void* from,
-                   size_t bytes);                                 // queued; the bytes are there after wait()
-  void (*fill)(Context&, void* to, uint8_t value, size_t bytes);  // queued
-  void (*wait)(Context&);
-  // Records what `body` queues, to be replayed in one call: pointers and capacities stay, what they point to
-  // may change.
-  std::shared_ptr<void> (*record)(Context&, const std::function<void()>& body);
-  void (*replay)(Context&, const std::shared_ptr<void>& recorded);
-  size_t (*nodes)(const std::shared_ptr<void>& recorded);  // launches in one replay
-  // Multiply-adds and adds a second of the matrix units alone, operands at hand: what speeds are a share of.
-  // Waits.
-  double (*peak_flops)(Context&, Dtype);
+// A table's entry for every op, none of them null.
+struct Ops {
+#define HEDGEROW_OP(name, Args, cpu, cuda) void (*name)(Context&, const Args&) noexcept;
+#include "hedgerow/kernels/ops.def"
+#undef HEDGEROW_OP
 };
+
+enum class Op : uint8_t {
+#define HEDGEROW_OP(name, Args, cpu, cuda) name,
+#include "hedgerow/kernels/ops.def"
+#undef HEDGEROW_OP
+};
+inline constexpr Op kAllOps[] = {
+#define HEDGEROW_OP(name, Args, cpu, cuda) Op::name,
+#include "hedgerow/kernels/ops.def"
+#undef HEDGEROW_OP
+};
+const char* name_of(Op op);
+
+// The entry of an op that the backend lacks. The checked entry refuses it by name and never comes here; what
+// comes here all the same is an Error at the next wait.
+template <class Args>
+void absent(Context& on, const Args&) noexcept {
+  on.fail("an op", "this backend lacks it");
+}
+// Does this backend have the op? need() throws Error with its name where it does not: for models, at load.
+inline bool has(const Backend& on, Op op);
+void need(const Backend& on, Op op, const char* who);
 
 struct Backend {
   const char* name;  // "scalar", "avx2", "avx512", "avx512bf16", "cuda"
   const char* description;
-  bool (*runs_here)();  // does this machine have what it needs?
+  bool (*runs_here)();        // does this machine have what it needs?
+  std::string (*why_not)();   // what the machine lacks, where the description does not say it; or ""
+  const Traits& (*traits)();  // what is legal here
 
   PackedLinear (*pack_linear)(const float* w, const float* bias, int n, int k, Dtype dtype);
   size_t (*scratch_bytes)(int max_len, int heads, int head_dim);  // per worker, enough for every op
 
-  // What is fastest for so many rows: layer_norm and then linear (none), or linear with a norm; divided only
-  // where the norm is folded into w, `moments`: and x_moments can be given. Null: linear takes neither a norm
-  // nor an index.
-  NormFusion (*fuses_norm)(int rows, int n, int k, bool folded, bool moments);
-  void (*linear)(Context&, const LinearArgs&) noexcept;
-  void (*layer_norm)(Context&, const LayerNormArgs&) noexcept;
-  void (*attention)(Context&, const AttentionArgs&) noexcept;
-  void (*patchify)(Context&, const PatchifyArgs&) noexcept;
-  void (*gather)(Context&, const GatherArgs&) noexcept;
-  void (*scatter)(Context&, const ScatterArgs&) noexcept;
-  void (*row_norm)(Context&, const RowNormArgs&) noexcept;
-  void (*head_score)(Context&, const HeadScoreArgs&) noexcept;
-  void (*select)(Context&, const SelectArgs&) noexcept;
-  void (*fuse_dropped)(Context&, const FuseDroppedArgs&) noexcept;
-  void (*global_half)(Context&, const GlobalHalfArgs&) noexcept;
-  void (*keep_log_prob)(Context&, const KeepLogProbArgs&) noexcept;
-  void (*unit_row)(Context&, const UnitRowArgs&) noexcept;
-  void (*match)(Context&, const MatchArgs&) noexcept;
-  void (*merge)(Context&, const MergeArgs&) noexcept;
-  void (*lead_rows)(Context&, const LeadRowsArgs&) noexcept;
-  void (*key_bias)(Context&, const KeyBiasArgs&) noexcept;
-  void (*tome_roles)(Context&, const TomeRolesArgs&) noexcept;
-  void (*tome_order)(Context&, const TomeOrderArgs&) noexcept;
-  void (*survivor_roles)(Context&, const SurvivorRolesArgs&) noexcept;
+  // Multiply-adds and adds a second of the arithmetic units alone, all threads at once, operands at hand:
+  // what speeds are a share of. Takes a few milliseconds and waits.
+  double (*peak_flops)(Context&, Dtype);
+  const Presence& presence;  // of the threads that work for it
+  const Memory& memory;
+  bool host;  // tensors, offsets and index arrays are in host memory, and an op has run when its call returns
 
-  const DeviceCalls* device = nullptr;  // null: tensors, offsets and index arrays are in host memory
-  std::string (*why_not)() = nullptr;   // what the machine lacks, where runs_here() alone does not say it
-  // Does linear write moments for this shape, 16-bit rows, weights and residual, no activation? Null: it does
-  // not.
-  bool (*gives_moments)(int rows, int n, int k) = nullptr;
-  bool narrow_stream = false;            // takes f16 beside f32 and bf16, and residual rows in any of them
-  bool (*takes_eight_bits)() = nullptr;  // does this machine multiply e4m3 and int8? Null: it does not
-  // Is mlp, for at most so many rows of 16-bit weights, faster than layer_norm and two linears? Null: there
-  // is none.
-  bool (*fuses_mlp)(int row_capacity, int dim, int hidden) = nullptr;
-  void (*mlp)(Context&, const MlpArgs&) noexcept = nullptr;
+  // Does this backend gain by folding a norm into weights of this dtype, behind residual rows of that?
+  bool (*folds_norm)(Dtype weights, Dtype stream);
+  // Would `reader` read moments of so many residual rows?
+  bool (*reads_moments)(const PackedNormLinear& reader, int rows);
+  Ops ops;
 };
+
+inline bool has(const Backend& on, Op op) {
+  switch (op) {
+#define HEDGEROW_OP(name, Args, cpu, cuda) \
+  case Op::name:                           \
+    return on.ops.name != absent<Args>;
+#include "hedgerow/kernels/ops.def"
+#undef HEDGEROW_OP
+  }
+  return false;
+}
+
+template <class F>
+void Context::run(int tasks, F&& f) {
+  pool_->run(tasks, f, backend_->presence);
+}
 
 // All tables in this build, slowest first; the best that runs here; one by name (Error if unknown or not
 // runnable here). find_backend("") honours the environment variable HEDGEROW_KERNELS, else picks the best CPU
@@ -151,35 +174,9 @@ struct Backend {
 const std::vector<const Backend*>& all_backends();
 const Backend& find_backend(const std::string& name = "");
 
-// May matrices be of this dtype here? All that may, as in "f32, f16 or bf16".
-bool takes(const Backend& on, Dtype dtype);
-std::string dtypes_of(const Backend& on);
-
-// Memory that `on` computes in: zeroed, or holding a copy of `bytes` of host memory.
-Buffer allocate_on(const Backend& on, size_t bytes);
-Buffer copy_on(const Backend& on, const void* from, size_t bytes);
-
-// Checked entry points.
-void linear(Context& on, const LinearArgs& args);
-void mlp(Context& on, const MlpArgs& args);
-void layer_norm(Context& on, const LayerNormArgs& args);
-void attention(Context& on, const AttentionArgs& args);
-void patchify(Context& on, const PatchifyArgs& args);
-void gather(Context& on, const GatherArgs& args);
-void scatter(Context& on, const ScatterArgs& args);
-void row_norm(Context& on, const RowNormArgs& args);
-void head_score(Context& on, const HeadScoreArgs& args);
-void select(Context& on, const SelectArgs& args);
-void fuse_dropped(Context& on, const FuseDroppedArgs& args);
-void global_half(Context& on, const GlobalHalfArgs& args);
-void keep_log_prob(Context& on, const KeepLogProbArgs& args);
-void unit_row(Context& on, const UnitRowArgs& args);
-void match(Context& on, const MatchArgs& args);
-void merge(Context& on, const MergeArgs& args);
-void lead_rows(Context& on, const LeadRowsArgs& args);
-void key_bias(Context& on, const KeyBiasArgs& args);
-void tome_roles(Context& on, const TomeRolesArgs& args);
-void tome_order(Context& on, const TomeOrderArgs& args);
-void survivor_roles(Context& on, const SurvivorRolesArgs& args);
+// The checked entry points: linear(on, args) and so on.
+#define HEDGEROW_OP(name, Args, cpu, cuda) void name(Context& on, const Args& args);
+#include "hedgerow/kernels/ops.def"
+#undef HEDGEROW_OP
 
 }  // namespace hedgerow

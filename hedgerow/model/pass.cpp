@@ -14,47 +14,26 @@ Pass::Pass(Context& on, int max_batch, size_t answer_bytes, int most_slots, int 
   host_results_ = allocate_host(bytes);
 }
 
-bool Pass::on_host() const { return on_.backend().device == nullptr; }
-Buffer Pass::allocate(size_t bytes) const { return allocate_on(on_.backend(), bytes); }
-Buffer Pass::allocate_host(size_t bytes) const {
-  const DeviceCalls* device = on_.backend().device;
-  return device ? device->allocate_host(bytes) : Buffer(bytes);
-}
+bool Pass::on_host() const { return on_.backend().host; }
+Buffer Pass::allocate(size_t bytes) const { return memory().allocate(bytes); }
+Buffer Pass::allocate_host(size_t bytes) const { return memory().allocate_host(bytes); }
 void Pass::reserve(Buffer& buffer, size_t bytes) const {
   if (!buffer) buffer = allocate(bytes);
 }
 
 void Pass::upload(void* to, const void* from, size_t bytes) {
-  if (bytes == 0) return;
-  if (const DeviceCalls* device = on_.backend().device)
-    device->upload(on_, to, from, bytes);
-  else
-    std::memcpy(to, from, bytes);
+  if (bytes > 0) memory().upload(on_, to, from, bytes);
 }
 void Pass::download(void* to, const void* from, size_t bytes) {
-  if (bytes == 0) return;
-  if (const DeviceCalls* device = on_.backend().device)
-    device->download(on_, to, from, bytes);
-  else
-    std::memcpy(to, from, bytes);
+  if (bytes > 0) memory().download(on_, to, from, bytes);
 }
-void Pass::fill(void* to, uint8_t value, size_t bytes) {
-  if (const DeviceCalls* device = on_.backend().device)
-    device->fill(on_, to, value, bytes);
-  else
-    std::memset(to, value, bytes);
-}
+void Pass::fill(void* to, uint8_t value, size_t bytes) { memory().fill(on_, to, value, bytes); }
 void Pass::store(void* to, const void* from, size_t bytes) {
   if (bytes == 0) return;
   wait();
-  if (const DeviceCalls* device = on_.backend().device)
-    device->store(to, from, bytes);
-  else
-    std::memcpy(to, from, bytes);
+  memory().store(to, from, bytes);
 }
-void Pass::wait() {
-  if (const DeviceCalls* device = on_.backend().device) device->wait(on_);
-}
+void Pass::wait() { memory().wait(on_); }
 void Pass::settle() {
   if (waiting_) wait();
 }
@@ -89,21 +68,20 @@ void Pass::fit(Recording& kind, const RowBounds& needed, int longest, int row_ca
 
 void Pass::run(Recording& kind, bool record, const std::function<void()>& body) {
   kind_ = &kind;
-  const DeviceCalls* device = on_.backend().device;
   const auto queue = [&] {
     kind.slots = 1;
     kind.terms.clear();
     body();
   };
-  if (!device || !record) {
+  if (!memory().records || !record) {
     queue();
   } else {
     if (!kind.graph) {
       queue();  // once as it is: what kernels set up at first use must not be part of a recording
-      device->wait(on_);
-      kind.graph = device->record(on_, queue);
+      wait();
+      kind.graph = memory().record(on_, queue);
     }
-    device->replay(on_, kind.graph);
+    memory().replay(on_, kind.graph);
   }
 }
 
@@ -119,9 +97,7 @@ void Pass::finish() {
   waiting_ = false;
 }
 
-size_t Pass::nodes(const Recording& kind) const {
-  return kind.graph ? on_.backend().device->nodes(kind.graph) : 0;
-}
+size_t Pass::nodes(const Recording& kind) const { return memory().nodes(kind.graph); }
 
 // Ops over the same rows add up here, so that a sequence's sum has few terms however deep the model is.
 void Pass::count_pairs(int slot, int other, double factor) {

@@ -116,6 +116,7 @@ class Pass {
   double macs(const Recording& kind, int sequence) const;
 
  private:
+  const Memory& memory() const { return on_.backend().memory; }
   void* bytes_here(void* at, size_t bytes, std::vector<char>& scratch);
 
   Context& on_;

@@ -18,9 +18,9 @@ struct PlaceRecord {
   std::string name;
   int block = 0;
   Dtype dtype = Dtype::f32;
-  int width = 0;               // values a row
-  std::vector<int32_t> codes;  // [rows]; empty where rows are no tokens
-  std::vector<float> values;   // [rows, width]
+  int width = 0;                    // values a row
+  std::vector<int32_t> codes = {};  // [rows]; empty where rows are no tokens
+  std::vector<float> values = {};   // [rows, width]
 };
 struct SequenceRecord {
   std::vector<PlaceRecord> places;  // in the order of the pass

@@ -112,9 +112,9 @@ Preprocess ClassifierModel::preprocess_for(int size) const {
 std::shared_ptr<const ClassifierModel> load_classifier_model(const std::string& path,
                                                              const ModelOptions& options) {
   const Backend& backend = find_backend(options.kernels);
-  require(takes(backend, options.dtype),
-          fmt::format("dtype: wanted {} with kernels {} on this machine, found {}", dtypes_of(backend),
-                      backend.name, name_of(options.dtype)));
+  require(backend.traits().weights.has(options.dtype),
+          fmt::format("dtype: wanted {} with kernels {} on this machine, found {}",
+                      text_of(backend.traits().weights), backend.name, name_of(options.dtype)));
   const VitCheckpoint checkpoint = load_vit(path, options.image_size);
   auto model = std::make_shared<ClassifierModel>();
   model->path = checkpoint.path;
@@ -176,7 +176,8 @@ Classifier::Classifier(std::shared_ptr<const ClassifierModel> model, ClassifierO
   if (options_.max_size == 0) options_.max_size = model_->image_size;
   const int tokens =
       patches_of(model_->config, options_.max_size, options_.max_size) + model_->config.special();
-  state_ = std::make_unique<VitState>(model_->weights, VitLimits{options_.batch, tokens}, options_.threads);
+  state_ = std::make_unique<VitState>(model_->weights, VitLimits{options_.batch, tokens},
+                                      VitOptions{.threads = options_.threads, .sums = options_.sums});
 }
 
 Classifier::~Classifier() = default;
@@ -184,13 +185,12 @@ Classifier::Classifier(Classifier&&) noexcept = default;
 
 // Room for a batch; null where the model computes in host memory.
 std::shared_ptr<Buffer> Classifier::free_block() {
-  const DeviceCalls* device = model_->backend->device;
-  if (!device) return nullptr;
+  if (model_->backend->host) return nullptr;
   for (const auto& block : blocks_)
     if (block.use_count() == 1) return block;
   const size_t side = static_cast<size_t>(options_.max_size);
   blocks_.push_back(std::make_shared<Buffer>(
-      device->allocate_host(static_cast<size_t>(options_.batch) * side * side * 12)));
+      model_->backend->memory.allocate_host(static_cast<size_t>(options_.batch) * side * side * 12)));
   return blocks_.back();
 }
 
@@ -215,7 +215,9 @@ std::vector<PreparedPicture> Classifier::prepare_all(const std::vector<PictureRe
     }
   };
   // The state's own threads: those of a second pool would spin beside them for a while.
-  state_->context().pool().run(static_cast<int>(requests.size()), one);
+  Pool& pool = state_->context().pool();
+  const Pool::Turn turn(pool);
+  pool.run(static_cast<int>(requests.size()), one);
   return out;
 }
 
@@ -230,7 +232,6 @@ std::vector<Classification> Classifier::run(const std::vector<PreparedPicture>& 
   const auto flush = [&] {
     if (images.empty()) return;
     VitRun how{options_.prune, options_.layout, Output::logits, trace};
-    how.batch_invariant = options_.batch_invariant;
     const bool differ = std::any_of(place.begin(), place.end(),
                                     [&](size_t i) { return pictures[i].keep || pictures[i].threshold; });
     for (const size_t i : place) {
@@ -293,7 +294,7 @@ std::vector<Classification> Classifier::classify(const std::vector<PictureReques
   for (size_t begin = 0, end = 0; begin < requests.size(); begin = end) {
     end = begin + static_cast<size_t>(options_.batch);
     const auto prepared = next.valid() ? next.get() : prepare_from(begin);
-    if (model_->backend->device && end < requests.size())
+    if (!model_->backend->host && end < requests.size())
       next = std::async(std::launch::async, [&prepare_from, end] { return prepare_from(end); });
     for (Classification& c : run(prepared, trace)) out.push_back(std::move(c));
   }

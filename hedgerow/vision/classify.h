@@ -85,8 +85,8 @@ PreparedPicture prepare(const ClassifierModel& model, const PictureRequest& requ
 struct ClassifierOptions {
   Prune prune;
   Layout layout = Layout::ragged;
-  bool batch_invariant = false;  // VitRun's
-  int batch = 8;                 // pictures a forward
+  Sums sums = Sums::fast;  // VitOptions'
+  int batch = 8;           // pictures a forward
   int threads = 1;
   int top = 5;       // labels a result
   int max_size = 0;  // largest resolution a picture may ask for; 0: the model's

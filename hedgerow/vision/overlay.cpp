@@ -10,6 +10,8 @@
 namespace hedgerow {
 namespace {
 
+constexpr const char* kMark = "hedgerow overlay";
+
 struct Color {
   float r, g, b;
 };
@@ -123,6 +125,12 @@ Picture picture_seen(const Picture& picture, Preprocess how) {
     for (size_t c = 0; c < 3; ++c) out.rgb[3 * i + c] = static_cast<uint8_t>(chw[c * plane + i] * 255 + 0.5f);
   return out;
 }
+
+std::vector<uint8_t> encode_overlay(const Picture& overlay, const std::string& where) {
+  return encode_png(overlay, where, kMark);
+}
+
+bool is_overlay_file(const std::string& path) { return png_software(path) == kMark; }
 
 int overlay_cell(int grid_columns) {
   return std::clamp((kPanelSide + grid_columns / 2) / std::max(grid_columns, 1), 4, 77);

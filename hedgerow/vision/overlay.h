@@ -16,6 +16,11 @@ namespace hedgerow {
 // What the network sees of a picture, before the normalisation.
 Picture picture_seen(const Picture& picture, Preprocess how);
 
+// An overlay as a PNG that says what it is, and whether a file is such a PNG. Only such a file may be
+// replaced by an overlay.
+std::vector<uint8_t> encode_overlay(const Picture& overlay, const std::string& where);
+bool is_overlay_file(const std::string& path);
+
 // Pixels of one patch in the panels of a grid, so that every panel is about the same size.
 int overlay_cell(int grid_columns);
 

@@ -78,12 +78,12 @@ struct Prune {
   // ats, for speed studies: [image][block] rows leaving each block, special rows counted; that many of the
   // best-scored patches stay instead of those that sampling would pick.
   std::vector<std::vector<int32_t>> imposed;
-  ScoreFunction score;  // custom
+  ScoreFunction score = {};  // custom
   // A method of your own. after_block: set keep[row] = 0 to stop a row, special rows too (a picture may end
   // up with none). readout: fill rows [batch, special * dim], what the final norm and head see, in place of
   // the surviving special rows.
-  std::function<void(const PruneView& view, uint8_t* keep)> after_block;
-  std::function<void(int batch, int width, float* rows)> readout;
+  std::function<void(const PruneView& view, uint8_t* keep)> after_block = {};
+  std::function<void(int batch, int width, float* rows)> readout = {};
 };
 
 }  // namespace hedgerow

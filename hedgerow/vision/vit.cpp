@@ -33,13 +33,15 @@ VitLimits checked(const VitWeights& weights, VitLimits limits) {
 struct VitState::Impl {
   Context on;
   VitPass pass;
-  Impl(const std::shared_ptr<const VitWeights>& weights, VitLimits limits, int threads)
-      : on(*weights->backend, threads), pass(weights, checked(*weights, limits), on) {}
+  Impl(const std::shared_ptr<const VitWeights>& weights, VitLimits limits, const VitOptions& options)
+      : on(*weights->backend, options.pool ? options.pool : std::make_shared<Pool>(options.threads),
+           options.sums),
+        pass(weights, checked(*weights, limits), on) {}
 };
 
-VitState::VitState(std::shared_ptr<const VitWeights> weights, VitLimits limits, int threads) {
+VitState::VitState(std::shared_ptr<const VitWeights> weights, VitLimits limits, const VitOptions& options) {
   require(weights != nullptr, "vit: a state needs weights");
-  impl_ = std::make_unique<Impl>(weights, limits, threads);
+  impl_ = std::make_unique<Impl>(weights, limits, options);
 }
 VitState::~VitState() = default;
 VitState::VitState(VitState&&) noexcept = default;

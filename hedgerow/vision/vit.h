@@ -113,9 +113,17 @@ struct VitResult {
   std::vector<int32_t> token_patch;    // [rows]: patch position (row-major), -1 for special and fused rows
 };
 
+struct VitOptions {
+  int threads = 1;                  // of a pool of the state's own, where none is given
+  std::shared_ptr<Pool> pool = {};  // shared with others that run in turn on the caller's thread
+  Sums sums = Sums::fast;  // kernels.h; fixed: a picture has the same bits alone, in any batch and layout
+};
+
 class VitState {
  public:
-  VitState(std::shared_ptr<const VitWeights> weights, VitLimits limits, int threads = 1);
+  VitState(std::shared_ptr<const VitWeights> weights, VitLimits limits, const VitOptions& options);
+  VitState(std::shared_ptr<const VitWeights> weights, VitLimits limits, int threads = 1)
+      : VitState(std::move(weights), limits, VitOptions{.threads = threads}) {}
   ~VitState();
   VitState(VitState&&) noexcept;
   VitState& operator=(VitState&&) noexcept;
@@ -146,10 +154,6 @@ struct VitRun {
   // On a device the pass is recorded once per kind and replayed; set this to queue every op anew (same bits,
   // slower).
   bool eager = false;
-  // On a device a picture's bits may depend on its batch, whose rows choose the kernels. With this they do
-  // not: the same bits alone, in any batch, any order and any layout, for some time more (docs/numerics.md).
-  // The CPU always does so.
-  bool batch_invariant = false;
 };
 
 // Runs `images` (at most limits.max_batch) through the model. Throws Error on shapes that do not fit. The

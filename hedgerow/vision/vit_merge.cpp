@@ -90,7 +90,7 @@ void VitPass::apply_merge(MergeRule rule, const Tensor& into, int block) {
               .out = stream(to.x),
               .out_size = column(to.size, Dtype::f32)});
   follow(column(kept_, Dtype::i32), now_, next);
-  now_ = next;
+  rows_are(next);
   live_slot_ = next.slot;
   see_choice(block);
   settle(block);

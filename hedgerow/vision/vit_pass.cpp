@@ -8,17 +8,8 @@
 
 namespace hedgerow {
 
-Tensor VitPass::act(const Buffer& b, int cols, int64_t first, int64_t stride) const {
-  return matrix_view(b.as<char>() + first * bytes_of(dtype()), dtype(), capacity_, cols, stride);
-}
-
-Tensor VitPass::rows_for(const PackedLinear& w, float unit, const Buffer& b, int rows) const {
-  if (w.dtype == Dtype::e4m3) return e4m3_view(b.as(), unit, rows, w.k);
-  return matrix_view(b.as(), w.dtype == Dtype::i8 ? w.dtype : dtype(), rows, w.k);
-}
-
-Tensor VitPass::units_for(Dtype dtype, int rows) const {
-  return dtype == Dtype::i8 ? vector_view(row_units_.as(), Dtype::f32, rows) : Tensor{};
+Tensor VitPass::act(void* at, int cols, int64_t first, int64_t stride) const {
+  return matrix_view(static_cast<char*>(at) + first * bytes_of(dtype()), dtype(), capacity_, cols, stride);
 }
 
 Ragged VitPass::leading() const {
@@ -37,54 +28,16 @@ void VitPass::norm(const NormWeights& w, const Tensor& x, const Tensor& out, con
                    const Tensor& index, float eps) {
   layer_norm(on_, {.x = x,
                    .index = index,
-                   .gamma = w.folded ? Tensor{} : vector_of(w.gamma),
-                   .beta = w.folded ? Tensor{} : vector_of(w.beta),
+                   .gamma = vector_of(w.gamma),
+                   .beta = vector_of(w.beta),
                    .eps = eps > 0 ? eps : config().norm_eps,
                    .out = out,
-                   .out_units = units_for(out.dtype, rows.row_capacity),
                    .rows = rows});
 }
 
-void VitPass::norm_linear(const NormWeights& n, const Tensor& x, const PackedLinear& w, const Tensor& normed,
-                          const Tensor& out, const Ragged& rows, Activation act, const Tensor& index) {
-  const auto fuses = on_.backend().fuses_norm;
-  const bool folded = n.folded && !index;
-  NormFusion how = NormFusion::none;
-  const bool measured = folded && now_.measured && x.data == this->x().data;
-  if (fuses && !on_.batch_invariant() && bytes_of(w.dtype) == 2)
-    how = fuses(rows.expected_rows(), w.n, w.k, folded, measured);
-  if (how != NormFusion::none) {
-    LinearArgs fused{.x = x,
-                     .index = index,
-                     .divided = how == NormFusion::divided,
-                     .norm_eps = config().norm_eps,
-                     .w = &w,
-                     .act = act,
-                     .out = out,
-                     .rows = rows};
-    if (how == NormFusion::divided && measured) fused.x_moments = moments();
-    if (how == NormFusion::whole) fused.norm_gamma = vector_of(n.gamma), fused.norm_beta = vector_of(n.beta);
-    return linear(on_, fused);
-  }
-  norm(n, x, normed, rows, index);
-  linear(on_, {.x = normed,
-               .w = &w,
-               .act = act,
-               .x_units = units_for(w.dtype, rows.row_capacity),
-               .out = out,
-               .rows = rows});
-}
-
-void VitPass::linear_to_stream(const PackedLinear& w, const Tensor& from, const Tensor& residual) {
-  const auto gives = on_.backend().gives_moments;
-  now_.measured =
-      moments_ && bytes_of(w.dtype) == 2 && !on_.batch_invariant() && gives(rows().expected_rows(), w.n, w.k);
-  linear(on_, {.x = from,
-               .w = &w,
-               .residual = residual,
-               .out = x(),
-               .moments = now_.measured ? moments() : Tensor{},
-               .rows = rows()});
+void VitPass::rows_are(const Rows& rows) {
+  now_ = rows;
+  stream_ = {.x = stream(sets_[rows.set].x), .moments = moments()};
 }
 
 // x = patches W^T + (token, position, bias)
@@ -98,7 +51,9 @@ void VitPass::embed() {
                  .special = c.special(),
                  .out = patches,
                  .rows = rows()});
-  linear_to_stream(weights_->patch, patches, stream(positions_));
+  residual_linear(
+      on_,
+      {.x = patches, .w = &weights_->patch, .residual = stream(positions_), .to = &stream_, .rows = rows()});
   see_rows("embed", -1, x());
 }
 
@@ -106,28 +61,29 @@ void VitPass::embed() {
 // that sums run over the same keys in the same order as where the rows themselves are packed.
 AttentionArgs VitPass::attention_args(const Tensor& q, const Ragged& q_rows, int keys, int width) {
   const VitConfig& c = config();
-  const auto part = [&](const Buffer& b, int from, int row) {
-    return heads_view(b.as<char>() + static_cast<int64_t>(from) * bytes_of(dtype()), dtype(), capacity_,
-                      c.heads, c.head_dim(), row);
+  const auto part = [&](void* at, int from, int row) {
+    return heads_view(static_cast<char*>(at) + static_cast<int64_t>(from) * bytes_of(dtype()), dtype(),
+                      capacity_, c.heads, c.head_dim(), row);
   };
   AttentionArgs args{.q = q,
                      .kv = {part(wide_, keys, width), part(wide_, keys + c.dim, width)},
                      .q_rows = q_rows,
                      .kv_rows = rows(),
                      .key_bias = method().merges || to_longest() ? column(key_bias_, Dtype::f32) : Tensor{},
-                     .scale = 1.0f / std::sqrt(static_cast<float>(c.head_dim()))};
+                     .scale = 1.0f / std::sqrt(static_cast<float>(c.head_dim())),
+                     .out = {}};
   if (!hides_rows()) return args;
   args.kv_rows = live_rows();
   const int per = 4 / bytes_of(dtype());  // moved as whole words
-  const auto words = [&](const Buffer& b, int from, int row) {
-    return matrix_view(b.as<char>() + static_cast<int64_t>(from) * bytes_of(dtype()), Dtype::i32, capacity_,
-                       2 * c.dim / per, row / per);
+  const auto words = [&](void* at, int from, int row) {
+    return matrix_view(static_cast<char*>(at) + static_cast<int64_t>(from) * bytes_of(dtype()), Dtype::i32,
+                       capacity_, 2 * c.dim / per, row / per);
   };
   gather(on_, {.x = words(wide_, keys, width),
                .index = column(kept_, Dtype::i32),
-               .out = words(seen_, 0, 2 * c.dim),
+               .out = words(seen_.as(), 0, 2 * c.dim),
                .rows = args.kv_rows});
-  args.kv = {part(seen_, 0, 2 * c.dim), part(seen_, c.dim, 2 * c.dim)};
+  args.kv = {part(seen_.as(), 0, 2 * c.dim), part(seen_.as(), c.dim, 2 * c.dim)};
   return args;
 }
 
@@ -149,29 +105,27 @@ void VitPass::attend(int block) {
   const VitBlockWeights& w = weights_->blocks[static_cast<size_t>(block)];
   const double d2 = static_cast<double>(c.dim) * c.dim;
   const Ragged all = rows();
-  if (w.qkv.n > 0) {
-    const Tensor h = rows_for(w.qkv, w.units.norm1, narrow_[0], capacity_);
-    norm_linear(w.norm1, x(), w.qkv, h, act(wide_, 3 * c.dim), all);
-  } else if (now_.measured) {  // the last block keeps q apart from k and v
-    const Tensor none = act(narrow_[0], c.dim);
-    norm_linear(w.norm1, x(), w.q, none, act(wide_, c.dim, 0, 3 * c.dim), all);
-    norm_linear(w.norm1, x(), w.kv, none, act(wide_, 2 * c.dim, c.dim, 3 * c.dim), all);
-  } else {
-    const Tensor h = act(narrow_[0], c.dim);
-    norm(w.norm1, x(), h, all);
-    linear(on_, {.x = h, .w = &w.q, .out = act(wide_, c.dim, 0, 3 * c.dim), .rows = all});
-    linear(on_, {.x = h, .w = &w.kv, .out = act(wide_, 2 * c.dim, c.dim, 3 * c.dim), .rows = all});
-  }
+  if (w.qkv.w.n > 0)
+    norm_linear(on_,
+                {.x = stream_, .w = &w.qkv, .out = act(wide_, 3 * c.dim), .between = between(), .rows = all});
+  else  // the last block keeps q apart from k and v
+    norm_linear(on_, {.x = stream_,
+                      .w = &w.q,
+                      .out = act(wide_, c.dim, 0, 3 * c.dim),
+                      .also = &w.kv,
+                      .also_out = act(wide_, 2 * c.dim, c.dim, 3 * c.dim),
+                      .between = between(),
+                      .rows = all});
   pass_.count(now_.slot, 3 * d2);
   see_rows("qkv", block, act(wide_, 3 * c.dim));
 
   const auto part = [&](int i) {
-    return heads_view(wide_.as<char>() + static_cast<int64_t>(i) * c.dim * bytes_of(dtype()), dtype(),
-                      capacity_, c.heads, c.head_dim(), 3 * c.dim);
+    return heads_view(static_cast<char*>(wide_) + static_cast<int64_t>(i) * c.dim * bytes_of(dtype()),
+                      dtype(), capacity_, c.heads, c.head_dim(), 3 * c.dim);
   };
   const Tensor k = part(1), v = part(2);
   AttentionArgs args = attention_args(part(0), all, c.dim, 3 * c.dim);
-  args.out = heads_view(narrow_[1].as(), dtype(), capacity_, c.heads, c.head_dim());
+  args.out = heads_view(attended_.as(), dtype(), capacity_, c.heads, c.head_dim());
   const bool drops = drops_queries(method(), run_->prune, block, c.layers);
   if (wants_first_row(method(), run_->prune, block, c.layers))
     args.first_row = matrix_view(first_row_.as(), Dtype::f32, capacity_, c.heads);
@@ -181,7 +135,7 @@ void VitPass::attend(int block) {
     AttentionArgs first = args;
     first.q_index = vector_view(all.offsets, Dtype::i32, batch_);
     first.q_rows = {one_each_.as<int32_t>(), batch_, batch_, 1};
-    first.out = heads_view(small_narrow_[1].as(), dtype(), batch_, c.heads, c.head_dim());
+    first.out = heads_view(lead_rows_[0].as(), dtype(), batch_, c.heads, c.head_dim());
     attention(on_, first);
     pass_.count(live_slot(), 2.0 * c.dim);
     const int from = now_.slot;
@@ -198,8 +152,9 @@ void VitPass::attend(int block) {
     attend_with(args);
     pass_.count_pairs(now_.slot, live_slot(), 2.0 * c.dim);
   }
-  see_rows("attention", block, act(narrow_[1], c.dim));
-  linear_to_stream(w.proj, act(narrow_[1], c.dim), x());
+  see_rows("attention", block, act(attended_.as(), c.dim));
+  residual_linear(
+      on_, {.x = act(attended_.as(), c.dim), .w = &w.proj, .residual = x(), .to = &stream_, .rows = rows()});
   pass_.count(now_.slot, d2);
   see_rows("proj", block, x());
   if (drops && in_grid()) {
@@ -228,61 +183,50 @@ void VitPass::attend_for_readout(int block) {
   const VitBlockWeights& w = weights_->blocks[static_cast<size_t>(block)];
   const double d2 = static_cast<double>(c.dim) * c.dim;
   const int64_t lead = static_cast<int64_t>(batch_) * special();
-  const Tensor h = act(narrow_[0], c.dim);
-  norm_linear(w.norm1, x(), w.kv, h, act(wide_, 2 * c.dim), rows());
+  norm_linear(on_,
+              {.x = stream_, .w = &w.kv, .out = act(wide_, 2 * c.dim), .between = between(), .rows = rows()});
   pass_.count(now_.slot, 2 * d2);
   see_rows("kv", block, act(wide_, 2 * c.dim));
 
   const Ragged asking = leading();
   const Tensor index = lead_rows_index();
   const auto small = [&](const Buffer& b) { return matrix_view(b.as(), dtype(), lead, c.dim); };
-  norm_linear(w.norm1, x(), w.q, small(small_narrow_[0]), small(small_narrow_[1]), asking, Activation::none,
-              index);
+  norm_linear(on_, {.x = stream_,
+                    .index = index,
+                    .w = &w.q,
+                    .out = small(lead_rows_[0]),
+                    .between = between(),
+                    .rows = asking});
   const auto heads = [&](const Buffer& b) {
     return heads_view(b.as(), dtype(), lead, c.heads, c.head_dim(), c.dim);
   };
-  see("q", block, small(small_narrow_[1]), asking, lead_codes_.as<int32_t>());
-  AttentionArgs args = attention_args(heads(small_narrow_[1]), asking, 0, 2 * c.dim);
-  args.out = heads(small_narrow_[0]);
+  see("q", block, small(lead_rows_[0]), asking, lead_codes_.as<int32_t>());
+  AttentionArgs args = attention_args(heads(lead_rows_[0]), asking, 0, 2 * c.dim);
+  args.out = heads(lead_rows_[1]);
   attention(on_, args);
   pass_.count_pairs(Pass::kLeading, live_slot(), 2.0 * c.dim);
-  see("attention", block, small(small_narrow_[0]), asking, lead_codes_.as<int32_t>());
+  see("attention", block, small(lead_rows_[1]), asking, lead_codes_.as<int32_t>());
   const Tensor few = read_out_rows();
   gather(on_, {.x = x(), .index = index, .out = few, .rows = asking});
-  linear(on_, {.x = small(small_narrow_[0]), .w = &w.proj, .residual = few, .out = few, .rows = asking});
+  Stream read_out{.x = few};
+  residual_linear(
+      on_, {.x = small(lead_rows_[1]), .w = &w.proj, .residual = few, .to = &read_out, .rows = asking});
   pass_.count(Pass::kLeading, 2 * d2);
   see("proj", block, few, asking, lead_codes_.as<int32_t>());
 }
 
 // x += fc2(gelu(fc1(norm2(x)))); `few`: of the read-out rows alone.
-void VitPass::feed_forward(int block, bool few) {
+void VitPass::mlp(int block, bool few) {
   const VitConfig& c = config();
   const VitBlockWeights& w = weights_->blocks[static_cast<size_t>(block)];
-  const Ragged asked = few ? leading() : rows();
-  const Tensor x = few ? read_out_rows() : this->x();
+  Stream read_out{.x = few ? read_out_rows() : Tensor{}};
+  feed_forward(on_, {.x = few ? &read_out : &stream_,
+                     .w1 = &w.fc1,
+                     .w2 = &w.fc2,
+                     .act = c.activation,
+                     .between = between(),
+                     .rows = few ? leading() : rows()});
   pass_.count(few ? Pass::kLeading : now_.slot, 2.0 * c.dim * c.hidden_dim);
-  const auto fuses = on_.backend().fuses_mlp;
-  if (!few && fuses && !on_.batch_invariant() && bytes_of(w.fc1.dtype) == 2 && bytes_of(w.fc2.dtype) == 2 &&
-      fuses(asked.expected_rows(), c.dim, c.hidden_dim)) {
-    mlp(on_, {.x = x,
-              .norm_gamma = vector_of(w.norm2.gamma),
-              .norm_beta = vector_of(w.norm2.beta),
-              .norm_eps = c.norm_eps,
-              .w1 = &w.fc1,
-              .w2 = &w.fc2,
-              .act = c.activation,
-              .out = x,
-              .rows = asked});
-    now_.measured = false;
-    return;
-  }
-  const Tensor h = rows_for(w.fc1, w.units.norm2, few ? small_narrow_[1] : narrow_[0], asked.row_capacity),
-               inside = rows_for(w.fc2, w.units.hidden, few ? small_wide_ : wide_, asked.row_capacity);
-  norm_linear(w.norm2, x, w.fc1, h, inside, asked, c.activation);
-  if (few)
-    linear(on_, {.x = inside, .w = &w.fc2, .residual = x, .out = x, .rows = asked});
-  else
-    linear_to_stream(w.fc2, inside, x);
 }
 
 // logits = head(norm(special rows)); with tokens asked for, also norm(all rows alive).
@@ -327,7 +271,7 @@ void VitPass::read_out(bool special_only) {
 void VitPass::queue_forward() {
   const int layers = config().layers;
   const bool skips = run_->output == Output::logits && !run_->whole_last_block && !run_->prune.after_block;
-  now_ = {.capacity = capacity_, .longest = max_len_};
+  rows_are({.capacity = capacity_, .longest = max_len_});
   kind_->kept_slot.clear();
   kind_->matchings.clear();
   kind_->stages.clear();
@@ -339,11 +283,11 @@ void VitPass::queue_forward() {
     before_block(block);
     if (last) {
       attend_for_readout(block);
-      feed_forward(block, true);
+      mlp(block, true);
       see("block", block, read_out_rows(), leading(), lead_codes_.as<int32_t>());
     } else {
       attend(block);
-      feed_forward(block, false);
+      mlp(block, false);
       see_rows("block", block, x());
       after_block(block);
     }

@@ -42,12 +42,11 @@ class VitPass {
   struct Rows {
     int slot = 0, set = 0, column = 0;
     int capacity = 0, longest = 0, likely = 0;  // bounds of this kind of run, and the rows foreseen
-    bool measured = false;                      // moments_ holds these rows'
   };
   // Where a choice left the rows alive, for traces: their offsets' slot and patch codes. A merge before it:
   // the column of `into`, and the codes and offsets of the rows before.
   struct Stage {
-    int block, slot, column;
+    int block, slot = 0, column = 0;
     int into = -1, column_before = 0, slot_before = 0;
   };
   // Multiply-adds of matching rows, which follow from the plan: of rows of `slot` in halves, or (kNoSlot) of
@@ -87,17 +86,10 @@ class VitPass {
   void embed();
   void attend(int block);
   void attend_for_readout(int block);
-  void feed_forward(int block, bool few);
+  void mlp(int block, bool few);
   void read_out(bool special_only);
   void norm(const NormWeights& w, const Tensor& x, const Tensor& out, const Ragged& rows,
             const Tensor& index = {}, float eps = 0);
-  // out = act(norm(x) w^T + bias), in one launch where the backend says that it pays; `normed` holds the rows
-  // in between.
-  void norm_linear(const NormWeights& n, const Tensor& x, const PackedLinear& w, const Tensor& normed,
-                   const Tensor& out, const Ragged& rows, Activation act = Activation::none,
-                   const Tensor& index = {});
-  // x = from w^T + bias + residual, which leaves moments where the backend gives them.
-  void linear_to_stream(const PackedLinear& w, const Tensor& from, const Tensor& residual);
   // The projections in wide_, `width` values a row: keys from column `keys` on, values behind them.
   AttentionArgs attention_args(const Tensor& q, const Ragged& q_rows, int keys, int width);
   void attend_with(const AttentionArgs& args);
@@ -178,20 +170,21 @@ class VitPass {
     return live;
   }
   int live_slot() const { return masked() ? live_slot_ : now_.slot; }
+  // From here on the batch's rows are these.
+  void rows_are(const Rows& rows);
   // The newest offsets, with this block's bounds, in the other row set.
   Rows rows_after(int block) const;
   Ragged leading() const;  // the read-out rows: `special` a picture
   Tensor read_out_rows() const;
-  Tensor act(const Buffer& b, int cols, int64_t first = 0, int64_t stride = 0) const;
-  // Rows for a product with `w`: of its dtype, in `unit` where that is e4m3.
-  Tensor rows_for(const PackedLinear& w, float unit, const Buffer& b, int rows) const;
-  // Their units where it is int8.
-  Tensor units_for(Dtype dtype, int rows) const;
+  Tensor act(void* at, int cols, int64_t first = 0, int64_t stride = 0) const;
   Tensor stream(const Buffer& b) const {
     return matrix_view(b.as(), weights_->stream, capacity_, config().dim);
   }
   Tensor x() const { return stream(sets_[now_.set].x); }
-  Tensor moments() const { return matrix_view(moments_.as(), Dtype::f32, capacity_, config().dim / 64 * 2); }
+  Tensor moments() const {
+    return moments_ ? matrix_view(moments_.as(), Dtype::f32, capacity_, config().dim / 64 * 2) : Tensor{};
+  }
+  Workspace between() const { return {between_.as(), between_.bytes()}; }
   Tensor column(const Buffer& b, Dtype d) const { return vector_view(b.as(), d, capacity_); }
   Tensor sizes(const Rows& r) const {
     return column(r.slot == 0 ? ones_size_ : sets_[r.set].size, Dtype::f32);
@@ -213,10 +206,13 @@ class VitPass {
   struct RowSet {
     Buffer x, size;  // residual stream; f32 patches merged into the row
   } sets_[2];
-  Buffer narrow_[2], wide_;  // f [capacity, dim] twice; [capacity, widest]
-  Buffer moments_;           // of the residual stream's rows (LinearArgs::moments)
-  Buffer positions_;         // residual rows a batch starts from, laid out when its sizes change
-  Buffer row_units_;         // f32 [capacity]: of int8 rows, from a norm to the product behind it
+  // Rows between norms and products. Behind the normalised ones, where hidden columns will lie, first
+  // patches, then queries, keys and values.
+  Buffer between_;
+  void* wide_ = nullptr;  // there: f [capacity, 3 dim or 3 patch^2]
+  Buffer attended_;       // f [capacity, dim]
+  Buffer moments_;        // of the residual rows (Stream::moments), where they are read
+  Buffer positions_;      // residual rows a batch starts from, laid out when its sizes change
   Buffer alive_, role_, survivors_, key_bias_, first_row_, score_, weight_, similarity_, unit_, kept_, best_;
   Buffer into_, traced_into_;  // i32 [capacity], [layers, capacity]: the row that absorbs each
   Buffer codes_;               // i32 [columns, capacity]: patch codes, a column a step that moves rows
@@ -227,7 +223,7 @@ class VitPass {
   Buffer index_;      // i32 [capacity]: where a padded layout's rows come from
   Buffer lead_, lead_offsets_, lead_codes_,
       one_each_;  // [batch * special]; offsets of `special` rows a picture; of one
-  Buffer small_x_, small_narrow_[2], small_wide_, normed_lead_;
+  Buffer small_x_, lead_rows_[2], normed_lead_;
   Buffer tokens_, pixels_, image_table_, heights_, widths_;
   Buffer plan_;  // counts, merges, thresholds, masses, floors, samples of the batch
   Buffer host_plan_, host_tokens_, host_codes_, host_into_;
@@ -252,6 +248,7 @@ class VitPass {
   std::vector<uint64_t> content_;
   PlanMemory plan_memory_;
   Rows now_;
+  Stream stream_;  // of these rows
   Kind* kind_ = nullptr;
   std::vector<std::unique_ptr<Kind>> kinds_;
   std::unique_ptr<PaperGate> gate_;

@@ -71,7 +71,7 @@ void VitPass::move_rows(const Tensor& index, Rows next) {
   follow(index, now_, next);
   if (method().merges)
     gather(on_, {.x = sizes(now_), .index = index, .out = column(to.size, Dtype::f32), .rows = ragged(next)});
-  now_ = next;
+  rows_are(next);
   live_slot_ = next.slot;
 }
 
@@ -223,8 +223,8 @@ void VitPass::score_predictor(int block) {
   const PredictorWeights& w = weights_->predictors[static_cast<size_t>(stage)];
   constexpr float kPredictorEps = 1e-5f;  // its layer norm is PyTorch's default, not the model's 1e-6
   const Ragged all = rows();
-  const Tensor a = act(narrow_[0], d), b = act(narrow_[1], d), half = act(wide_, d / 2),
-               quarter = act(narrow_[0], d / 4), two = matrix_view(unit_.as(), Dtype::f32, capacity_, 2);
+  const Tensor a = act(between_.as(), d), b = act(attended_.as(), d), half = act(wide_, d / 2),
+               quarter = act(between_.as(), d / 4), two = matrix_view(unit_.as(), Dtype::f32, capacity_, 2);
   norm(w.norm, x(), a, all, {}, kPredictorEps);
   linear(on_, {.x = a, .w = &w.in, .act = Activation::gelu_erf, .out = b, .rows = all});
   global_half(on_, {.x = b, .alive = alive_or_none(), .special = special(), .rows = all});
@@ -242,7 +242,7 @@ void VitPass::score_paper_gate(int block) {
   const int d = config().dim;
   constexpr float kGateEps = 1e-5f;
   const Ragged all = rows();
-  const Tensor a = act(narrow_[0], d), b = act(narrow_[1], d), half = act(wide_, d / 2),
+  const Tensor a = act(between_.as(), d), b = act(attended_.as(), d), half = act(wide_, d / 2),
                two = matrix_view(unit_.as(), Dtype::f32, capacity_, 2);
   norm(w.norm, x(), a, all, {}, kGateEps);
   linear(on_, {.x = a, .w = &w.local, .act = Activation::gelu_erf, .out = b, .rows = all});

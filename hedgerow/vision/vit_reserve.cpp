@@ -28,18 +28,26 @@ VitPass::VitPass(std::shared_ptr<const VitWeights> weights, VitLimits limits, Co
                wide = static_cast<size_t>(bytes_of(weights_->stream));
   for (RowSet& set : sets_) set.x = pass_.allocate(r * d * wide);
   positions_ = pass_.allocate(r * d * wide);
-  const auto gives = weights_->backend->gives_moments;
-  if (weights_->folded && gives && gives(static_cast<int>(r), c.dim, c.dim))
-    moments_ = pass_.allocate(r * (d / 64) * 8);
-  for (Buffer& n : narrow_) n = pass_.allocate(r * d * half);
-  wide_ = pass_.allocate(r * half *
-                         static_cast<size_t>(std::max({3 * c.dim, c.hidden_dim, 3 * c.patch * c.patch})));
-  for (Buffer* column : {&key_bias_, &score_, &weight_, &kept_, &row_units_}) *column = pass_.allocate(r * 4);
+  // One room for every block: normalised rows, then whatever is wide.
+  size_t normed = r * d * half, whole = 0, moments = 0;
+  for (const VitBlockWeights& block : weights_->blocks) {
+    normed = std::max({normed, workspace_bytes(row_limit_, block.first(), nullptr),
+                       workspace_bytes(row_limit_, block.fc1, nullptr)});
+    whole = std::max(whole, workspace_bytes(row_limit_, block.fc1, &block.fc2));
+    moments = std::max({moments, moments_bytes(*weights_->backend, block.first(), row_limit_),
+                        moments_bytes(*weights_->backend, block.fc1, row_limit_)});
+  }
+  normed = (normed + 255) / 256 * 256;
+  const size_t wide_bytes = r * half * static_cast<size_t>(std::max(3 * c.dim, 3 * c.patch * c.patch));
+  between_ = pass_.allocate(std::max(whole, normed + wide_bytes));
+  wide_ = between_.as<char>() + normed;
+  if (moments > 0) moments_ = pass_.allocate(moments);
+  attended_ = pass_.allocate(r * d * half);
+  for (Buffer* column : {&key_bias_, &score_, &weight_, &kept_}) *column = pass_.allocate(r * 4);
   alive_ = pass_.allocate(r);
   first_row_ = pass_.allocate(r * static_cast<size_t>(c.heads) * 4);
   small_x_ = pass_.allocate(b * s * d * wide);
-  for (Buffer& n : small_narrow_) n = pass_.allocate(b * s * d * half);
-  small_wide_ = pass_.allocate(b * s * static_cast<size_t>(c.hidden_dim) * half);
+  for (Buffer& n : lead_rows_) n = pass_.allocate(b * s * d * half);
   normed_lead_ = pass_.allocate(b * s * d * 4);
   lead_ = pass_.allocate(b * s * 4);
   std::vector<int32_t> one(b + 1), leads(b + 1), codes(b * s);

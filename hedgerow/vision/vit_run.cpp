@@ -171,7 +171,7 @@ KindKey VitPass::key_of(const VitRun& run, int batch) const {
           number(run.layout),
           number(run.output),
           number(run.whole_last_block),
-          number(run.batch_invariant) | number(run.trace != nullptr) << 1,
+          number(run.trace != nullptr),
           plan().cuts,
           plan().foldings,
           number(p.imposed.empty()),
@@ -214,7 +214,6 @@ void VitPass::submit(const VitImage* images, int batch, const VitRun& run) {
   kind_ = &kind_for(run);
   pass_.fit(*kind_, plan().bounds, max_len_, capacity_);
   run_ = &run;
-  on_.set_batch_invariant(run.batch_invariant);
   const bool record = !run.eager && !run.observer && !has_callbacks(run);
   pass_.run(*kind_, record, [this] { queue_forward(); });
   run_ = nullptr;

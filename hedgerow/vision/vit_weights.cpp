@@ -24,24 +24,71 @@ void check_size(const std::vector<float>& v, int64_t wanted, const char* what) {
           fmt::format("vit: {}: wanted {} values, found {}", what, wanted, v.size()));
 }
 
+// Rows first_row .. first_row + n - 1 of a matrix of k columns, and of its bias, if any.
+struct Rows {
+  const float *w, *bias;
+};
+Rows rows_from(const std::vector<float>& w, const std::vector<float>& bias, int n, int k, const char* what,
+               int first_row) {
+  require(static_cast<int64_t>(w.size()) >= (static_cast<int64_t>(first_row) + n) * k,
+          fmt::format("vit: {}: wanted at least {} x {} values, found {}", what, first_row + n, k, w.size()));
+  require(bias.empty() || static_cast<int>(bias.size()) >= first_row + n,
+          fmt::format("vit: {} bias: wanted {} values, found {}", what, n, bias.size()));
+  return {w.data() + static_cast<int64_t>(first_row) * k, bias.empty() ? nullptr : bias.data() + first_row};
+}
+
 class Packer {
  public:
   Packer(const Backend& backend, Dtype dtype) : backend_(backend), dtype_(dtype) {}
 
   PackedLinear operator()(const std::vector<float>& w, const std::vector<float>& bias, int n, int k,
-                          const char* what, int first_row = 0) const {
-    require(
-        static_cast<int64_t>(w.size()) >= (static_cast<int64_t>(first_row) + n) * k,
-        fmt::format("vit: {}: wanted at least {} x {} values, found {}", what, first_row + n, k, w.size()));
-    require(bias.empty() || static_cast<int>(bias.size()) >= first_row + n,
-            fmt::format("vit: {} bias: wanted {} values, found {}", what, n, bias.size()));
-    return pack_linear(backend_, w.data() + static_cast<int64_t>(first_row) * k,
-                       bias.empty() ? nullptr : bias.data() + first_row, n, k, dtype_);
+                          const char* what) const {
+    const Rows rows = rows_from(w, bias, n, k, what, 0);
+    return pack_linear(backend_, rows.w, rows.bias, n, k, dtype_);
   }
 
  private:
   const Backend& backend_;
   Dtype dtype_;
+};
+
+// Products behind one of a block's norms.
+class NormPacker {
+ public:
+  NormPacker(const Backend& backend, const std::vector<float>& gamma, const std::vector<float>& beta,
+             float eps, Dtype stream, float row_scale, bool may_fold)
+      : backend_(backend),
+        gamma_(gamma),
+        beta_(beta),
+        eps_(eps),
+        stream_(stream),
+        row_scale_(row_scale),
+        may_fold_(may_fold) {}
+
+  PackedNormLinear operator()(const std::vector<float>& w, const std::vector<float>& bias, int n, Dtype dtype,
+                              const char* what, int first_row = 0) const {
+    const int k = static_cast<int>(gamma_.size());
+    const Rows rows = rows_from(w, bias, n, k, what, first_row);
+    return pack_norm_linear(backend_, {.gamma = gamma_.data(),
+                                       .beta = beta_.data(),
+                                       .eps = eps_,
+                                       .w = rows.w,
+                                       .bias = rows.bias,
+                                       .n = n,
+                                       .k = k,
+                                       .dtype = dtype,
+                                       .stream = stream_,
+                                       .row_scale = row_scale_,
+                                       .may_fold = may_fold_});
+  }
+
+ private:
+  const Backend& backend_;
+  const std::vector<float>&gamma_, &beta_;
+  float eps_;
+  Dtype stream_;
+  float row_scale_;
+  bool may_fold_;
 };
 
 PredictorWeights pack_predictor(const PredictorParameters& p, int dim, const Packer& pack,
@@ -82,9 +129,10 @@ PackedLinear pack_head(const VitParameters& p, const Packer& pack) {
 std::shared_ptr<const VitWeights> pack_vit(const VitParameters& p, const Backend& backend, Dtype dtype) {
   const VitConfig& c = p.config;
   check(c);
-  const bool eight = bytes_of(dtype) == 1;
-  require(takes(backend, dtype),
-          fmt::format("vit: dtype: wanted {}, found {}", dtypes_of(backend), name_of(dtype)));
+  const bool eight = is_quantised(dtype);
+  const DtypeSet weights = backend.traits().weights;
+  require(weights.has(dtype),
+          fmt::format("vit: dtype: wanted {}, found {}", text_of(weights), name_of(dtype)));
   require(!eight || (c.dim % 16 == 0 && c.hidden_dim % 16 == 0),
           fmt::format("vit: {}: wanted dim and hidden_dim in multiples of 16, found {} and {}",
                       name_of(dtype), c.dim, c.hidden_dim));
@@ -109,7 +157,6 @@ std::shared_ptr<const VitWeights> pack_vit(const VitParameters& p, const Backend
   w->backend = &backend;
   w->dtype = dtype;
   w->stream = dtype == Dtype::f16 ? Dtype::f16 : Dtype::f32;
-  w->folded = !eight && backend.fuses_norm && w->stream == dtype;
   w->patch = pack(p.patch_weight, {}, c.dim, 3 * c.patch * c.patch, "patch_embed");
   w->embedding.config = c;
   w->embedding.cls_token = p.cls_token;
@@ -122,32 +169,21 @@ std::shared_ptr<const VitWeights> pack_vit(const VitParameters& p, const Backend
       check_size(*v, c.dim, "block norm");
     VitBlockWeights block;
     const EightBits types = eight ? eight_bits_of(asked, i, c.layers) : EightBits{dtype, dtype, dtype};
-    if (eight) block.units = e4m3_units(b);
-    FoldedNorm qkv, fc1;
-    if (w->folded) {
-      check_size(b.qkv_weight, int64_t{3} * c.dim * c.dim, "qkv");
-      check_size(b.fc1_weight, static_cast<int64_t>(c.hidden_dim) * c.dim, "fc1");
-      qkv = fold_norm(b.qkv_weight, b.qkv_bias, b.norm1_weight, b.norm1_bias);
-      fc1 = fold_norm(b.fc1_weight, b.fc1_bias, b.norm2_weight, b.norm2_bias);
-      const std::vector<float> ones(static_cast<size_t>(c.dim), 1.0f),
-          zeros(static_cast<size_t>(c.dim), 0.0f);
-      block.norm1 = norm_on(backend, ones, zeros);
-      block.norm2 = norm_on(backend, ones, zeros);
-      block.norm1.folded = block.norm2.folded = true;
-    } else {
-      qkv = {b.qkv_weight, b.qkv_bias}, fc1 = {b.fc1_weight, b.fc1_bias};
-      block.norm1 = norm_on(backend, b.norm1_weight, b.norm1_bias);
-      block.norm2 = norm_on(backend, b.norm2_weight, b.norm2_bias);
-    }
+    const E4m3Units scales = eight ? e4m3_units(b) : E4m3Units{};
+    const NormPacker norm1(backend, b.norm1_weight, b.norm1_bias, c.norm_eps, w->stream, scales.norm1,
+                           !eight),
+        norm2(backend, b.norm2_weight, b.norm2_bias, c.norm_eps, w->stream, scales.norm2, !eight);
+    check_size(b.qkv_weight, int64_t{3} * c.dim * c.dim, "qkv");
     if (i + 1 < c.layers) {
-      block.qkv = Packer(backend, types.qkv)(qkv.w, qkv.bias, 3 * c.dim, c.dim, "qkv");
+      block.qkv = norm1(b.qkv_weight, b.qkv_bias, 3 * c.dim, types.qkv, "qkv");
     } else {
-      block.q = pack(qkv.w, qkv.bias, c.dim, c.dim, "qkv");
-      block.kv = pack(qkv.w, qkv.bias, 2 * c.dim, c.dim, "qkv", c.dim);
+      block.q = norm1(b.qkv_weight, b.qkv_bias, c.dim, dtype, "qkv");
+      block.kv = norm1(b.qkv_weight, b.qkv_bias, 2 * c.dim, dtype, "qkv", c.dim);
     }
     block.proj = pack(b.proj_weight, b.proj_bias, c.dim, c.dim, "proj");
-    block.fc1 = Packer(backend, types.fc1)(fc1.w, fc1.bias, c.hidden_dim, c.dim, "fc1");
+    block.fc1 = norm2(b.fc1_weight, b.fc1_bias, c.hidden_dim, types.fc1, "fc1");
     block.fc2 = Packer(backend, types.fc2)(b.fc2_weight, b.fc2_bias, c.dim, c.hidden_dim, "fc2");
+    block.fc2.row_scale = scales.hidden;
     w->blocks.push_back(std::move(block));
   }
   w->norm = norm_on(backend, p.norm_weight, p.norm_bias);
@@ -160,25 +196,6 @@ std::shared_ptr<const VitWeights> pack_vit(const VitParameters& p, const Backend
 
 NormWeights norm_on(const Backend& on, const std::vector<float>& gamma, const std::vector<float>& beta) {
   return {copy_on(on, gamma.data(), gamma.size() * 4), copy_on(on, beta.data(), beta.size() * 4)};
-}
-
-FoldedNorm fold_norm(const std::vector<float>& w, const std::vector<float>& bias,
-                     const std::vector<float>& gamma, const std::vector<float>& beta) {
-  const size_t k = gamma.size(), n = w.size() / k;
-  FoldedNorm f;
-  f.w.resize(w.size()), f.bias.resize(n);
-  for (size_t o = 0; o < n; ++o) {
-    double sum = 0, shift = bias.empty() ? 0 : bias[o];
-    for (size_t c = 0; c < k; ++c) {
-      const double v = static_cast<double>(w[o * k + c]);
-      sum += v * gamma[c], shift += v * beta[c];
-    }
-    const double mean = sum / static_cast<double>(k);
-    for (size_t c = 0; c < k; ++c)
-      f.w[o * k + c] = static_cast<float>(static_cast<double>(w[o * k + c]) * gamma[c] - mean);
-    f.bias[o] = static_cast<float>(shift);
-  }
-  return f;
 }
 
 const VitConfig& config_of(const VitWeights& weights) { return weights.config; }

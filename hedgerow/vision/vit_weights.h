@@ -13,31 +13,22 @@ namespace hedgerow {
 
 // Vectors lie where the backend computes.
 struct NormWeights {
-  Buffer gamma, beta;   // f32 [dim]
-  bool folded = false;  // into the product after it (fold_norm): gamma and beta are ones and zeros
+  Buffer gamma, beta;  // f32 [dim]
 };
 NormWeights norm_on(const Backend& on, const std::vector<float>& gamma, const std::vector<float>& beta);
 inline Tensor vector_of(const Buffer& b) {
   return vector_view(b.as(), Dtype::f32, static_cast<int64_t>(b.bytes() / sizeof(float)));
 }
 
-// A layer norm as part of the product after it: norm(x) w^T + bias = x (gamma w)^T / deviation(x) + (bias + w
-// beta), where the rows of gamma w are made to sum to zero, so that they take off a row's mean themselves. A
-// division is what stays.
-struct FoldedNorm {
-  std::vector<float> w, bias;
-};
-FoldedNorm fold_norm(const std::vector<float>& w, const std::vector<float>& bias,
-                     const std::vector<float>& gamma, const std::vector<float>& beta);
-
 struct VitBlockWeights {
-  NormWeights norm1, norm2;
-  PackedLinear qkv;    // [3 dim, dim]; every block but the last
-  PackedLinear q, kv;  // [dim, dim], [2 dim, dim]; last block only: its queries are the read-out rows alone
-  PackedLinear proj;   // [dim, dim]
-  PackedLinear fc1;    // [hidden, dim]
-  PackedLinear fc2;    // [dim, hidden]
-  E4m3Units units;     // of rows that e4m3 products take; qkv, fc1 and fc2 may be of 8 bits
+  PackedNormLinear qkv;  // norm1, [3 dim, dim]; every block but the last
+  PackedNormLinear q,
+      kv;  // norm1, [dim, dim], [2 dim, dim]; last block only: its queries are the read-out rows alone
+  PackedLinear proj;     // [dim, dim]
+  PackedNormLinear fc1;  // norm2, [hidden, dim]
+  PackedLinear fc2;      // [dim, hidden]
+  // Whatever reads the residual rows first.
+  const PackedNormLinear& first() const { return qkv.w.n > 0 ? qkv : kv; }
 };
 
 struct PredictorWeights {
@@ -51,7 +42,6 @@ struct VitWeights {
   const Backend* backend = nullptr;
   Dtype dtype = Dtype::f32;   // of matrices and of the activations that meet them, but for those of 8 bits
   Dtype stream = Dtype::f32;  // of the residual stream: f16 where all is f16, else f32
-  bool folded = false;        // norm1 and norm2 are folded into qkv (q, kv) and fc1
   PackedLinear patch;         // [dim, 3 patch^2]; its bias lies in the position rows
   std::vector<VitBlockWeights> blocks;
   NormWeights norm;

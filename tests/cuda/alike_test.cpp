@@ -33,7 +33,7 @@ void products(Dtype dtype, int rows, int n, int k, Activation act, bool residual
     w[i] = static_cast<float>(rng.normal(i)) / std::sqrt(static_cast<float>(k));
   for (int i = 0; i < n; ++i) bias[i] = static_cast<float>(rng.normal(i + 100000000));
   const PackedLinear packed = pack_linear(w.data(), bias.data(), n, k, dtype);
-  LinearArgs a;
+  Product a;
   a.x = matrix_view(x.at(true), dtype, batch.capacity(), k);
   a.w = &packed, a.act = act, a.rows = batch.view(true);
   if (residual) a.residual = matrix_view(old.at(true), dtype, batch.capacity(), n);

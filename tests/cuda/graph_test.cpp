@@ -66,7 +66,7 @@ struct Chain {
     n.gamma = vector_view(gamma.at(true), Dtype::f32, kDim);
     n.beta = vector_view(beta.at(true), Dtype::f32, kDim);
     note(layer_norm(stream, n));
-    LinearArgs project;
+    Product project;
     project.x = rows(norm.as(), kDim), project.w = &w_qkv, project.out = rows(qkv.as(), 3 * kDim);
     project.rows = left;
     note(linear(stream, project));

@@ -82,7 +82,7 @@ void run(const Case& c) {
   const PackedLinear packed = pack_linear(w.data(), bias.data(), c.n, c.k, Dtype::e4m3);
   tally.check(packed.unit == unit, "linear_e4m3: unit of the weights");
   const auto args = [&](bool on) {
-    LinearArgs a;
+    Product a;
     a.x = e4m3_view(x.at(on), kXUnit, rows.capacity(), c.k);
     a.w = &packed, a.act = c.act;
     if (c.residual) a.residual = matrix_view((on ? out : residual).at(on), Dtype::f16, rows.capacity(), c.n);

@@ -65,7 +65,7 @@ void run(const Case& c) {
   }
   tally.check(far == 0, "linear_i8: weights are stored to half a step");
   const auto args = [&](bool on) {
-    LinearArgs a;
+    Product a;
     a.x = matrix_view(on ? x.at(true) : wide.at(false), on ? Dtype::i8 : Dtype::f32, rows.capacity(), c.k);
     a.x_units = vector_view(units.at(on), Dtype::f32, rows.capacity());
     a.w = &packed, a.act = c.act;

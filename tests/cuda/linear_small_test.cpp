@@ -64,7 +64,7 @@ void run(const Case& c, const std::string& title) {
   for (int i = 0; i < c.n; ++i) bias[i] = static_cast<float>(rng.normal(i + 100000000));
   const PackedLinear packed = pack_linear(w.data(), bias.data(), c.n, c.k, c.dtype);
   auto args = [&](bool on) {
-    LinearArgs a;
+    Product a;
     a.x = matrix_view(x.at(on), x_dtype, rows.capacity(), c.k);
     if (indexed) a.index = vector_view(index.at(on), Dtype::i32, rows.capacity());
     if (normed) {
@@ -83,7 +83,7 @@ void run(const Case& c, const std::string& title) {
     std::vector<unsigned char> before;
     for (int repeat = 0; repeat < 2; ++repeat) {
       out.fill(kNan);
-      LinearArgs a = args(true);
+      Product a = args(true);
       if (c.in_place) {
         std::memcpy(out.host.data(), residual.host.data(),
                     static_cast<size_t>(c.rows) * c.n * bytes_of(c.out_dtype));

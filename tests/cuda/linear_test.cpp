@@ -73,7 +73,7 @@ void run(const Case& c, const std::string& title) {
   for (int i = 0; i < c.n; ++i) bias[i] = static_cast<float>(rng.normal(i + 100000000));
   const PackedLinear packed = pack_linear(w.data(), bias.data(), c.n, c.k, c.dtype);
   auto args = [&](bool on) {
-    LinearArgs a;
+    Product a;
     a.x = matrix_view(x.at(on), c.dtype, rows.capacity(), c.k);
     a.w = &packed, a.act = c.act;
     Twin& old = c.alias && on ? out : residual;
@@ -207,7 +207,7 @@ void test_moments() {
   Twin x(f16, 5 * 192), moments(Dtype::f32, 5 * 6);
   Batch batch({5});
   const PackedLinear w = pack_linear(std::vector<float>(192 * 192).data(), nullptr, 192, 192, f16);
-  LinearArgs args;
+  Product args;
   args.x = args.residual = args.out = matrix_view(x.at(true), f16, 5, 192), args.w = &w,
   args.rows = batch.view(true);
   args.moments = matrix_view(moments.at(true), Dtype::f32, 5, 6);

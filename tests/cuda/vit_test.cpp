@@ -201,10 +201,10 @@ void eight_bits(const char* shape, int batch, Dtype dtype, double bound) {
 // A picture's bits: alone, in any order, in any batch, packed or in the full grid.
 void one_result(PruneMethod method, Dtype dtype) {
   const VitLimits limits{.max_batch = kPictures, .max_tokens = kTokens};
-  VitState state(pack_vit(random_vit(kShape), backend(), dtype), limits, 1);
+  VitState state(pack_vit(random_vit(kShape), backend(), dtype), limits, VitOptions{.sums = Sums::fixed});
   const Pictures pictures(77);
   VitRun how;
-  how.prune.method = method, how.batch_invariant = true;
+  how.prune.method = method;
   const std::string name = std::string("vit invariant ") + name_of(method) + " " + name_of(dtype);
   const Results together = run(state, pictures, how);
   const size_t classes = together.logits.size() / kPictures;
@@ -270,7 +270,7 @@ void test_vit() {
       against_cpu(method, KeepRule::rate, Layout::ragged, dtype, "");
   for (const PruneMethod method : all_prune_methods())
     for (const Dtype dtype : {Dtype::f16, Dtype::bf16, Dtype::e4m3, Dtype::i8})
-      if (takes_eight_bits() || bytes_of(dtype) > 1) one_result(method, dtype);
+      if (takes_eight_bits() || !is_quantised(dtype)) one_result(method, dtype);
   for (const KeepRule rule : {KeepRule::threshold, KeepRule::quantile, KeepRule::mass})
     against_cpu(PruneMethod::threshold_l2, rule, Layout::ragged, Dtype::f32, "");
   for (const PruneMethod method : {PruneMethod::none, PruneMethod::threshold_l2, PruneMethod::dynamicvit,

@@ -19,7 +19,8 @@ std::vector<float> magnitudes(const std::vector<float>& x) {
 std::vector<double> product(const std::vector<double>& x, int rows, const std::vector<float>& w,
                             const float* bias, int n, int k, Activation act = Activation::none) {
   const Given in(x, rows, k);
-  return reference::linear({.x = in.matrix(), .act = act, .rows = in.ragged()}, w.data(), bias, n, k);
+  return reference::linear({.x = in.matrix(), .act = act, .out = {}, .rows = in.ragged()}, w.data(), bias, n,
+                           k);
 }
 
 std::vector<float> rounded(const std::vector<float>& w, Dtype dtype) {
@@ -54,9 +55,7 @@ double half_of_last_place(Dtype dtype) {
 
 Numerics Numerics::of(const Backend& backend, Dtype dtype) {
   const Dtype stream = dtype == Dtype::f16 ? dtype : Dtype::f32;
-  return {.dtype = dtype,
-          .stream = stream,
-          .folds_norms = backend.device && stream == dtype && dtype != Dtype::f32};
+  return {.dtype = dtype, .stream = stream, .folds_norms = backend.folds_norm(dtype, stream)};
 }
 
 Rows take(const Rows& x, const std::vector<int>& index) {
@@ -124,6 +123,7 @@ Rows Ops::layer_norm(const Rows& x, const Norm& n) const {
                                          .gamma = vector_view(n.gamma.data(), Dtype::f32, x.width),
                                          .beta = vector_view(n.beta.data(), Dtype::f32, x.width),
                                          .eps = n.eps,
+                                         .out = {},
                                          .rows = in.ragged()}));
   for (int i = 0; i < x.count; ++i) {
     const Moments m = moments(x, i, n.eps);

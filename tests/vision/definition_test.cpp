@@ -99,13 +99,16 @@ class Definition : public testing::TestWithParam<Param> {
     if (!backend().runs_here())
       GTEST_SKIP() << backend().name << " needs " << backend().description
                    << ", which this machine does not have";
-    if (!takes(backend(), dtype())) GTEST_SKIP() << backend().name << " has no " << name_of(dtype());
-    if (backend().device && which().layout == Layout::padded_max)
+    if (!backend().traits().weights.has(dtype()))
+      GTEST_SKIP() << backend().name << " has no " << name_of(dtype());
+    if (!backend().host && which().layout == Layout::padded_max)
       GTEST_SKIP() << "padded-max runs in host memory only";
-    if (backend().device && which().layout == Layout::padded && which().method == PruneMethod::evit)
+    if (!backend().host && which().layout == Layout::padded && which().method == PruneMethod::evit)
       GTEST_SKIP() << "fused rows in a full grid run in host memory only";
 
-    VitState state(pack_vit(parameters(), backend(), dtype()), {.max_batch = 3, .max_tokens = 38}, 1);
+    // A device's fast kernels for packed rows, its invariant ones for the full grid.
+    const VitOptions options{.sums = which().layout == Layout::padded ? Sums::fixed : Sums::fast};
+    VitState state(pack_vit(parameters(), backend(), dtype()), {.max_batch = 3, .max_tokens = 38}, options);
     run_.prune.method = which().method, run_.prune.rule = which().rule;
     run_.prune.seed = 3;
     run_.prune.per_image = pictures().budgets;
@@ -115,8 +118,6 @@ class Definition : public testing::TestWithParam<Param> {
                     : which().method == PruneMethod::paper_ats ? 0.06
                                                                : 2.5;
     run_.layout = which().layout, run_.whole_last_block = which().whole_last_block;
-    // A device's fast kernels for packed rows, its invariant ones for the full grid.
-    run_.batch_invariant = which().layout == Layout::padded;
     const Observer observer = seen_.observer();
     run_.observer = &observer;
     result_ = forward(state, pictures().images.data(), 3, run_);

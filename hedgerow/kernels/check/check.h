@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the checked entry points (dense.cpp, rows.cpp) ask of shapes.
+// What the checked entry points ask of shapes.
 //
 // A passing check is a handful of compares: messages are put together on the failing path only.
 #pragma once
 
 #include <climits>
+#include <optional>
 #include <string>
 
 #include "hedgerow/core/error.h"
@@ -12,17 +13,10 @@
 
 namespace hedgerow::check {
 
-constexpr unsigned bit(Dtype d) { return 1u << static_cast<unsigned>(d); }
-constexpr unsigned kE4m3 = bit(Dtype::e4m3), kI8 = bit(Dtype::i8);
-constexpr unsigned kF32 = bit(Dtype::f32), kI32 = bit(Dtype::i32), kU8 = bit(Dtype::u8);
-constexpr unsigned kAnyFloat = kF32 | bit(Dtype::bf16) | bit(Dtype::f16);
+constexpr DtypeSet kF32 = Dtype::f32, kI32 = Dtype::i32, kU8 = Dtype::u8;
 constexpr int64_t kAny = -1, kNone = -2;
 
-// What matrices and activations may be on this table, and what residual rows may be.
-inline unsigned floats(const Backend& on) { return on.narrow_stream ? kAnyFloat : kF32 | bit(Dtype::bf16); }
-inline unsigned floats(const Context& on) { return floats(on.backend()); }
-inline unsigned eight_bits(const Backend& on) { return takes(on, Dtype::e4m3) ? kE4m3 | kI8 : 0; }
-inline unsigned stream(const Context& on) { return on.backend().narrow_stream ? kAnyFloat : kF32; }
+inline const Traits& traits(const Context& on) { return on.backend().traits(); }
 
 inline std::string extent_of(int64_t e) { return e == kAny ? "*" : std::to_string(e); }
 
@@ -32,11 +26,11 @@ inline std::string extent_of(int64_t e) { return e == kAny ? "*" : std::to_strin
 }
 
 [[noreturn, gnu::cold, gnu::noinline]] inline void fail_tensor(const char* op, const char* field,
-                                                               const Tensor& t, unsigned dtypes, int64_t rows,
+                                                               const Tensor& t, DtypeSet dtypes, int64_t rows,
                                                                int64_t e1, int64_t e2) {
   std::string wanted, found;
-  for (Dtype d : {Dtype::f32, Dtype::bf16, Dtype::f16, Dtype::i32, Dtype::u8, Dtype::e4m3, Dtype::i8})
-    if (dtypes & bit(d)) wanted += (wanted.empty() ? "" : "|") + std::string(name_of(d));
+  for (Dtype d : kAllDtypes)
+    if (dtypes.has(d)) wanted += (wanted.empty() ? "" : "|") + std::string(name_of(d));
   wanted += " [at least " + std::to_string(rows);
   if (e1 != kNone) wanted += ", " + extent_of(e1);
   if (e2 != kNone) wanted += ", " + extent_of(e2);
@@ -50,10 +44,10 @@ inline std::string extent_of(int64_t e) { return e == kAny ? "*" : std::to_strin
 }
 
 // `t` is given, has one of `dtypes`, the rank that e1 and e2 imply, these extents, and room for `rows` rows.
-inline void need(const char* op, const char* field, const Tensor& t, unsigned dtypes, int64_t rows,
+inline void need(const char* op, const char* field, const Tensor& t, DtypeSet dtypes, int64_t rows,
                  int64_t e1 = kNone, int64_t e2 = kNone) {
   const int rank = 1 + (e1 != kNone) + (e2 != kNone);
-  const bool ok = t.data && (dtypes & bit(t.dtype)) && t.rank == rank && t.extents[0] >= rows &&
+  const bool ok = t.data && dtypes.has(t.dtype) && t.rank == rank && t.extents[0] >= rows &&
                   t.strides[rank - 1] == 1 && (e1 < 0 || t.extents[1] == e1) &&
                   (e2 < 0 || t.extents[2] == e2) && (rank < 2 || t.extents[1] > 0) &&
                   (rank < 3 || t.extents[2] > 0);
@@ -61,10 +55,24 @@ inline void need(const char* op, const char* field, const Tensor& t, unsigned dt
     fail_tensor(op, field, t, dtypes, rows, e1, e2);
 }
 
-inline void need_if_given(const char* op, const char* field, const Tensor& t, unsigned dtypes, int64_t rows,
+inline void need_if_given(const char* op, const char* field, const Tensor& t, DtypeSet dtypes, int64_t rows,
                           int64_t e1 = kNone, int64_t e2 = kNone) {
   if (t) need(op, field, t, dtypes, rows, e1, e2);
 }
+
+// What every entry starts with: the backend has the op, and, where it runs on the pool's threads, nobody else
+// does.
+class Turn {
+ public:
+  Turn(Context& on, Op op) {
+    if (!has(on.backend(), op)) [[unlikely]]
+      fail(name_of(op), "backend", "one that has this op", on.backend().name);
+    if (on.backend().host) turn_.emplace(on.pool());
+  }
+
+ private:
+  std::optional<Pool::Turn> turn_;
+};
 
 inline void need_pointer(const char* op, const char* field, const void* p) {
   if (!p) [[unlikely]]
@@ -90,7 +98,7 @@ inline void need_pointer(const char* op, const char* field, const void* p) {
 
 inline void need_ragged(const char* op, const Context& on, const char* field, const Ragged& r) {
   bool ok = r.offsets && r.batch >= 0 && r.max_len >= 0 && r.row_capacity >= 0;
-  if (ok && !on.backend().device) {
+  if (ok && on.backend().host) {
     unsigned bad = r.offsets[0] != 0;
     for (int i = 0; i < r.batch; ++i)  // as unsigned: a falling offset is a huge length
       bad |= static_cast<unsigned>(r.offsets[i + 1]) - static_cast<unsigned>(r.offsets[i]) >

@@ -8,44 +8,47 @@
 #include <algorithm>
 #include <cstring>
 
+#include "hedgerow/core/clock.h"
+#include "hedgerow/kernels/between.h"
 #include "hedgerow/kernels/cpu/level.h"
 #include "hedgerow/kernels/cpu/linear/split.h"
 
 namespace hedgerow::cpu {
 namespace {
 
-enum LevelIndex { kScalar, kAvx2, kAvx512, kAvx512bf16, kLevels };
+enum LevelIndex {
+#define HEDGEROW_CPU_LEVEL(name, flags, description, weights, condition, presence) k_##name,
+#include "hedgerow/kernels/cpu/levels.def"
+#undef HEDGEROW_CPU_LEVEL
+  kLevels
+};
 
 // The compiler's check covers the processor and the operating system's saving of the wide registers.
-bool has_scalar() { return true; }
-bool has_avx2() {
-  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
-}
-bool has_avx512() {
-  return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-}
-bool has_avx512bf16() {
-  return has_avx512() && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bf16");
-}
+#define supports(feature) __builtin_cpu_supports(#feature)
+#define HEDGEROW_CPU_LEVEL(name, flags, description, weights, condition, presence) \
+  bool has_##name() {                                                              \
+    static const bool has = condition;                                             \
+    return has;                                                                    \
+  }
+#include "hedgerow/kernels/cpu/levels.def"
+#undef HEDGEROW_CPU_LEVEL
+#undef supports
 
 // Only the levels that run here are filled: even filling is code built for that level.
 struct Levels {
   Level level[kLevels] = {};
   Levels() {
-#define HEDGEROW_FILL_LEVEL(index, id) \
-  if (has_##id()) {                    \
-    fill_linear_##id(level[index]);    \
-    fill_attention_##id(level[index]); \
-    fill_rows_##id(level[index]);      \
-    fill_match_##id(level[index]);     \
-    level[index].name = #id;           \
+#define HEDGEROW_CPU_LEVEL(id, flags, description, weights, condition, presence) \
+  if (has_##id()) {                                                              \
+    fill_linear_##id(level[k_##id]);                                             \
+    fill_attention_##id(level[k_##id]);                                          \
+    fill_rows_##id(level[k_##id]);                                               \
+    fill_match_##id(level[k_##id]);                                              \
+    fill_peak_##id(level[k_##id]);                                               \
+    level[k_##id].name = #id;                                                    \
   }
-    HEDGEROW_FILL_LEVEL(kScalar, scalar)
-    HEDGEROW_FILL_LEVEL(kAvx2, avx2)
-    HEDGEROW_FILL_LEVEL(kAvx512, avx512)
-    HEDGEROW_FILL_LEVEL(kAvx512bf16, avx512bf16)
-#undef HEDGEROW_FILL_LEVEL
+#include "hedgerow/kernels/cpu/levels.def"
+#undef HEDGEROW_CPU_LEVEL
   }
 };
 
@@ -67,7 +70,7 @@ int tasks_for(const Context& on, double work_ns, int64_t most) {
 template <class F>
 void for_ranges(Context& on, int n, double work_ns, F&& f) {
   const int tasks = tasks_for(on, work_ns, n);
-  on.pool().run(tasks, [&](int task, int worker) {
+  on.run(tasks, [&](int task, int worker) {
     f(static_cast<int>(static_cast<int64_t>(n) * task / tasks),
       static_cast<int>(static_cast<int64_t>(n) * (task + 1) / tasks), worker);
   });
@@ -95,6 +98,12 @@ double elements(const Tensor& x, int rows) {
          static_cast<double>(x.rank > 2 ? x.extents[2] : 1);
 }
 
+// Of any dtype.
+size_t row_bytes(const Tensor& x) {
+  return static_cast<size_t>(elements(x, 1)) * static_cast<size_t>(bytes_of(x.dtype));
+}
+char* row_at(const Tensor& x, int64_t i) { return x.as<char>() + i * x.strides[0] * bytes_of(x.dtype); }
+
 template <int kIndex>
 struct Table {
   static const Level& level() { return level_at(kIndex); }
@@ -104,7 +113,7 @@ struct Table {
     p.dtype = dtype;
     p.n = n;
     p.k = k;
-    p.panel = level().panel;
+    p.panel = level().panel(dtype);
     p.data = Buffer(level().packed_bytes(n, k, dtype));
     level().pack(w, n, k, dtype, p.data.as());
     if (bias) {
@@ -126,7 +135,7 @@ struct Table {
     constexpr int kRemembered = 64;  // workers
     int row_begin[kRemembered];      // of each one's last part
     std::fill_n(row_begin, std::min(on.threads(), kRemembered), -1);
-    on.pool().run(linear_tasks(a, level(), on.threads()), [&](int task, int worker) {
+    on.run(linear_tasks(a, level(), on.threads()), [&](int task, int worker) {
       LinearTile part = linear_tile(a, level(), on.threads(), task);
       if (worker < kRemembered) {
         part.copied =
@@ -162,6 +171,17 @@ struct Table {
                [&](int begin, int end, int) { level().layer_norm(a, begin, end); });
   }
 
+  static void norm_linear(Context& on, const NormLinearArgs& a) noexcept {
+    norm_then_linear(
+        a, [&](const LayerNormArgs& n) { layer_norm(on, n); }, [&](const LinearArgs& l) { linear(on, l); });
+  }
+  static void residual_linear(Context& on, const ResidualLinearArgs& a) noexcept { linear(on, plain(a)); }
+  static void feed_forward(Context& on, const FeedForwardArgs& a) noexcept {
+    const BetweenRows hidden = hidden_rows(a);
+    norm_linear(on, first_half(a, hidden.rows));
+    residual_linear(on, second_half(a, hidden.rows));
+  }
+
   static void patchify(Context& on, const PatchifyArgs& a) noexcept {
     int grid_rows = 0;  // of the tallest image
     for (int i = 0; i < a.rows.batch; ++i) grid_rows = std::max(grid_rows, a.heights[i] / a.patch);
@@ -176,13 +196,12 @@ struct Table {
     const int rows = a.rows.rows();
     const int32_t* index = a.index.as<int32_t>();
     for_ranges(on, rows, 0.2 * elements(a.x, rows), [&](int begin, int end, int) {
-      const size_t bytes = static_cast<size_t>(elements(a.x, 1)) * 4;
+      const size_t bytes = row_bytes(a.x);
       for (int i = begin; i < end; ++i) {
-        void* to = a.out.row<uint32_t>(i);
         if (index[i] < 0)
-          std::memset(to, 0, bytes);
+          std::memset(row_at(a.out, i), 0, bytes);
         else
-          std::memcpy(to, a.x.row<uint32_t>(index[i]), bytes);
+          std::memcpy(row_at(a.out, i), row_at(a.x, index[i]), bytes);
       }
     });
   }
@@ -191,9 +210,9 @@ struct Table {
     const int rows = a.rows.rows();
     const int32_t* index = a.index.as<int32_t>();
     for_ranges(on, rows, 0.2 * elements(a.x, rows), [&](int begin, int end, int) {
-      const size_t bytes = static_cast<size_t>(elements(a.x, 1)) * 4;
+      const size_t bytes = row_bytes(a.x);
       for (int i = begin; i < end; ++i)
-        if (index[i] >= 0) std::memcpy(a.out.row<uint32_t>(index[i]), a.x.row<uint32_t>(i), bytes);
+        if (index[i] >= 0) std::memcpy(row_at(a.out, index[i]), row_at(a.x, i), bytes);
     });
   }
 
@@ -266,52 +285,80 @@ struct Table {
         [&](int i, int begin, int end, int worker) { level().merge(a, i, begin, end, on.scratch(worker)); });
   }
 
-  static constexpr Backend make(const char* name, const char* description, bool (*runs_here)()) {
-    return {name,
-            description,
-            runs_here,
-            pack_linear,
-            scratch_bytes,
-            nullptr,
-            linear,
-            layer_norm,
-            attention,
-            patchify,
-            gather,
-            scatter,
-            row_norm,
-            head_score,
-            select,
-            fuse_dropped,
-            global_half,
-            keep_log_prob,
-            unit_row,
-            match,
-            merge,
-            cpu::lead_rows,
-            cpu::key_bias,
-            cpu::tome_roles,
-            cpu::tome_order,
-            cpu::survivor_roles};
+  static double peak_flops(Context& on, Dtype dtype) {
+    // Each thread does the same fixed work, about 2 ms of it; the slowest one ends the measurement, as it
+    // ends an op.
+    constexpr int64_t kRounds = 400'000;
+    const Pool::Turn turn(on.pool());
+    std::vector<double> flops(static_cast<size_t>(on.threads()), 0.0);
+    const double begin = now_s();
+    on.run(on.threads(),
+           [&](int task, int) { flops[static_cast<size_t>(task)] = level().peak(dtype, kRounds); });
+    const double elapsed = now_s() - begin;
+    double sum = 0;
+    for (const double f : flops) sum += f;
+    return sum / elapsed;
+  }
+
+  static constexpr Backend make(const char* name, const char* description, bool (*runs_here)(),
+                                const Traits& (*traits)(), const Presence& presence) {
+    return {.name = name,
+            .description = description,
+            .runs_here = runs_here,
+            .why_not = [] { return std::string(); },
+            .traits = traits,
+            .pack_linear = pack_linear,
+            .scratch_bytes = scratch_bytes,
+            .peak_flops = peak_flops,
+            .presence = presence,
+            .memory = kHostMemory,
+            .host = true,
+            .folds_norm = [](Dtype, Dtype) { return false; },
+            .reads_moments = [](const PackedNormLinear&, int) { return false; },
+            .ops =
+                {
+#define HEDGEROW_ENTRY_here(op, Args) op
+#define HEDGEROW_ENTRY_absent(op, Args) absent<Args>
+#define HEDGEROW_OP(name, Args, cpu, cuda) .name = HEDGEROW_ENTRY_##cpu(name, Args),
+#include "hedgerow/kernels/ops.def"
+#undef HEDGEROW_OP
+                }};
   }
 };
 
+// Rows and the residual stream are widened to f32 wherever they are computed with.
+#define HEDGEROW_CPU_LEVEL(name, flags, description, weights_, condition, presence)      \
+  const Traits& traits_of_##name() {                                                     \
+    static constexpr Traits traits{                                                      \
+        .weights = weights_, .rows = {Dtype::f32, Dtype::bf16}, .residual = Dtype::f32}; \
+    return traits;                                                                       \
+  }
+#include "hedgerow/kernels/cpu/levels.def"
+#undef HEDGEROW_CPU_LEVEL
+
 constexpr Backend kTables[kLevels] = {
-    Table<kScalar>::make("scalar", "any processor", has_scalar),
-    Table<kAvx2>::make("avx2", "AVX2, FMA and F16C", has_avx2),
-    Table<kAvx512>::make("avx512", "AVX-512 F, BW, DQ and VL", has_avx512),
-    Table<kAvx512bf16>::make("avx512bf16", "AVX-512 F, BW, DQ, VL, VNNI and BF16", has_avx512bf16),
+#define HEDGEROW_CPU_LEVEL(name, flags, description, weights, condition, presence) \
+  Table<k_##name>::make(#name, description, has_##name, traits_of_##name, presence),
+#include "hedgerow/kernels/cpu/levels.def"
+#undef HEDGEROW_CPU_LEVEL
 };
 
 }  // namespace
 
 const std::vector<const Backend*>& backends() {
   static const std::vector<const Backend*> all = [] {
-    level_at(kScalar);
-    return std::vector<const Backend*>{&kTables[kScalar], &kTables[kAvx2], &kTables[kAvx512],
-                                       &kTables[kAvx512bf16]};
+    level_at(k_scalar);
+    std::vector<const Backend*> found;
+    for (const Backend& table : kTables) found.push_back(&table);
+    return found;
   }();
   return all;
+}
+
+const Level* level_named(const char* name) {
+  for (int i = 0; i < kLevels; ++i)
+    if (level_at(i).name && !std::strcmp(level_at(i).name, name)) return &level_at(i);
+  return nullptr;
 }
 
 }  // namespace hedgerow::cpu

@@ -3,8 +3,10 @@
 // once.
 //
 //   cpu.cpp        (baseline flags)  splits an op into independent tasks, runs them on the pool
-//   linear.cpp, attention.cpp, rows.cpp, match.cpp  (built per level)  do one task: a range of rows, of
-//   (sequence, head)... select.cpp     (baseline flags)  ordering and sampling: no arithmetic worth a vector
+//   linear/linear.cpp, attention/attention.cpp, rows/rows.cpp, rows/match.cpp  (built per level)  do one
+//   task: a
+//     range of rows, of (sequence, head)...
+//   rows/select.cpp  (baseline flags)  ordering and sampling: no arithmetic worth a vector
 //
 // A level's kernels see plain aggregates only, live in a namespace named after the level (HEDGEROW_LEVEL),
 // and know nothing of threads. Each family file exports one fill function.
@@ -25,7 +27,7 @@ struct LinearTile {
 // last axis.
 struct Level {
   const char* name;
-  int panel;                                                           // outputs per packed panel
+  int (*panel)(Dtype dtype);                                           // outputs per packed panel
   void (*pack)(const float* w, int n, int k, Dtype dtype, void* out);  // fills ceil(n/panel) panels
   size_t (*packed_bytes)(int n, int k, Dtype dtype);
   void (*linear)(const LinearArgs&, LinearTile, void* scratch);
@@ -50,19 +52,26 @@ struct Level {
   size_t (*match_scratch_bytes)(int max_len, int dim);
   void (*merge)(const MergeArgs&, int sequence, int column_begin, int column_end, void* scratch);
   size_t (*merge_scratch_bytes)(int max_len);
+
+  // A loop of independent multiply-adds with everything in registers, `rounds` times on the calling thread;
+  // returns the floating-point operations done (a multiply-add is two): what speeds are a share of. bf16:
+  // where the level multiplies it, else the f32 loop, for then it widens and multiplies in f32.
+  double (*peak)(Dtype dtype, int64_t rounds) noexcept;
+  bool multiplies_bf16;  // sums of pairs of bf16, by an instruction of its own
 };
 
-// Declares fill_linear_avx512(Level&) and so on for one level.
-#define HEDGEROW_DECLARE_LEVEL(level)  \
-  void fill_linear_##level(Level&);    \
-  void fill_attention_##level(Level&); \
-  void fill_rows_##level(Level&);      \
-  void fill_match_##level(Level&);
-HEDGEROW_DECLARE_LEVEL(scalar)
-HEDGEROW_DECLARE_LEVEL(avx2)
-HEDGEROW_DECLARE_LEVEL(avx512)
-HEDGEROW_DECLARE_LEVEL(avx512bf16)
-#undef HEDGEROW_DECLARE_LEVEL
+// The kernels of the level of this name; null: there is none, or it does not run here.
+const Level* level_named(const char* name);
+
+// Declares fill_linear_avx512(Level&) and so on, for every level.
+#define HEDGEROW_CPU_LEVEL(level, flags, description, weights, condition, presence) \
+  void fill_linear_##level(Level&);                                                 \
+  void fill_attention_##level(Level&);                                              \
+  void fill_rows_##level(Level&);                                                   \
+  void fill_match_##level(Level&);                                                  \
+  void fill_peak_##level(Level&);
+#include "hedgerow/kernels/cpu/levels.def"
+#undef HEDGEROW_CPU_LEVEL
 
 }  // namespace hedgerow::cpu
 

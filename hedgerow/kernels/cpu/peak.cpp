@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The peak loop of one level (see peak.h). The chains outnumber latency x throughput (4 cycles x 2 a cycle
+// The peak loop of one level (Level::peak). The chains outnumber latency x throughput (4 cycles x 2 a cycle
 // for an f32 multiply-add, 6 x 2 for dpbf16), so the multipliers set the pace; with the two factors they fit
 // the level's registers.
-#include "hedgerow/kernels/cpu/peak.h"
-
 #include "hedgerow/kernels/cpu/simd.h"
 
 namespace hedgerow::cpu {
@@ -54,11 +52,13 @@ double bf16_loop(int64_t rounds) {
 double bf16_loop(int64_t rounds) { return f32_loop(rounds); }
 #endif
 
+double peak(Dtype dtype, int64_t rounds) noexcept {
+  return dtype == Dtype::bf16 ? bf16_loop(rounds) : f32_loop(rounds);
+}
+
 }  // namespace
 }  // namespace HEDGEROW_LEVEL
 
-double HEDGEROW_PASTE(peak_, HEDGEROW_LEVEL)(Dtype dtype, int64_t rounds) noexcept {
-  return dtype == Dtype::bf16 ? HEDGEROW_LEVEL::bf16_loop(rounds) : HEDGEROW_LEVEL::f32_loop(rounds);
-}
+void HEDGEROW_FILL(peak)(Level& level) { level.peak = HEDGEROW_LEVEL::peak; }
 
 }  // namespace hedgerow::cpu

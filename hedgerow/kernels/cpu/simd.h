@@ -218,4 +218,23 @@ HEDGEROW_INLINE float reduce_add(__m512 a) {
 HEDGEROW_INLINE float reduce_add(Vec a) { return a; }
 #endif
 
+// f<T>() for the type that holds a value of this dtype: float, or the bits of a bf16. The checks let no other
+// in.
+template <class F>
+HEDGEROW_INLINE auto by_type(Dtype dtype, F&& f) {
+  switch (dtype) {
+    case Dtype::f32:
+      return f.template operator()<float>();
+    case Dtype::bf16:
+      return f.template operator()<uint16_t>();
+    case Dtype::f16:
+    case Dtype::i32:
+    case Dtype::u8:
+    case Dtype::e4m3:
+    case Dtype::i8:
+      break;
+  }
+  __builtin_trap();
+}
+
 }  // namespace hedgerow::cpu::HEDGEROW_LEVEL

@@ -3,7 +3,6 @@
 //
 // An op that cannot be queued must not throw from a table entry; the first failure is kept and thrown by the
 // next call that waits.
-#include <atomic>
 #include <string>
 
 #include "hedgerow/core/error.h"
@@ -15,29 +14,31 @@
 namespace hedgerow::cuda {
 namespace {
 
-std::atomic<int> first_failure{cudaSuccess};
-
-void note(cudaError_t e) {
-  int none = cudaSuccess;
-  if (e != cudaSuccess) first_failure.compare_exchange_strong(none, e);
-}
-void throw_failure(const char* doing) {
-  check(static_cast<cudaError_t>(first_failure.exchange(cudaSuccess)), doing);
-}
-
 cudaStream_t stream_of(Context& on) { return static_cast<cudaStream_t>(on.stream()); }
 
-template <class Args, cudaError_t (*kOp)(cudaStream_t, const Args&)>
-void entry(Context& on, const Args& args) noexcept {
-  note(kOp(stream_of(on), args));
+// A call's stream and how it may be cut up: what an op is queued with. Most ops only look at the stream.
+struct Queue {
+  Context& on;
+  operator cudaStream_t() const { return stream_of(on); }
+};
+bool fixed(const Queue& q) { return q.on.sums() == Sums::fixed; }
+cudaError_t linear(const Queue& q, const LinearArgs& a) {
+  return cuda::linear(q, product_of(a), fixed(q) ? kInvariantLinear : LinearPlan{});
 }
-void queue_linear(Context& on, const LinearArgs& a) noexcept {
-  note(linear(stream_of(on), a, on.batch_invariant() ? kInvariantLinear : LinearPlan{}));
+cudaError_t norm_linear(const Queue& q, const NormLinearArgs& a) { return cuda::norm_linear(q, a, fixed(q)); }
+cudaError_t residual_linear(const Queue& q, const ResidualLinearArgs& a) {
+  return cuda::residual_linear(q, a, fixed(q));
 }
-void queue_attention(Context& on, const AttentionArgs& a) noexcept {
-  note(attention(stream_of(on), a, on.batch_invariant() ? kInvariantAttention : AttentionKernel::automatic));
+cudaError_t feed_forward(const Queue& q, const FeedForwardArgs& a) {
+  return cuda::feed_forward(q, a, fixed(q));
 }
-cudaError_t automatic_mlp(cudaStream_t s, const MlpArgs& a) { return mlp(s, a); }
+cudaError_t attention(const Queue& q, const AttentionArgs& a) {
+  return cuda::attention(q, a, fixed(q) ? kInvariantAttention : AttentionKernel::automatic);
+}
+
+void note(Context& on, const char* op, cudaError_t e) noexcept {
+  if (e != cudaSuccess) on.fail(op, cudaGetErrorString(e));
+}
 
 bool runs_here() { return device().major >= 8; }
 std::string why_not() {
@@ -47,6 +48,15 @@ std::string why_not() {
   if (asked != cudaSuccess) return cudaGetErrorString(asked);
   if (count == 0) return "no device";
   return "the device has compute capability " + std::to_string(device().major) + ".x";
+}
+const Traits& traits() {
+  static const Traits found = [] {
+    const DtypeSet floats = {Dtype::f32, Dtype::bf16, Dtype::f16};
+    Traits t{.weights = floats, .rows = floats, .residual = floats, .most_select_len = kMostSelectLen};
+    if (takes_eight_bits()) t.weights = floats | DtypeSet{Dtype::e4m3, Dtype::i8};
+    return t;
+  }();
+  return found;
 }
 size_t scratch_bytes(int, int, int) { return 0; }
 
@@ -61,7 +71,7 @@ void upload(Context& on, void* to, const void* from, size_t bytes) {
 }
 void wait(Context& on) {
   const cudaError_t done = cudaStreamSynchronize(stream_of(on));
-  throw_failure("queueing an operation");
+  on.throw_failure();
   check(done, "computing");
 }
 void download(Context& on, void* to, const void* from, size_t bytes) {
@@ -97,7 +107,7 @@ std::shared_ptr<void> record(Context& on, const std::function<void()>& body) {
   size_t nodes = 0;
   if (built == cudaSuccess) cudaGraphGetNodes(graph, nullptr, &nodes);
   if (graph) cudaGraphDestroy(graph);
-  throw_failure("queueing an operation");
+  on.throw_failure();
   check(built, "recording");
   return std::make_shared<Recording>(ready, nodes);
 }
@@ -105,7 +115,7 @@ void replay(Context& on, const std::shared_ptr<void>& recorded) {
   check(cudaGraphLaunch(static_cast<const Recording*>(recorded.get())->ready, stream_of(on)), "replaying");
 }
 size_t nodes(const std::shared_ptr<void>& recorded) {
-  return static_cast<const Recording*>(recorded.get())->nodes;
+  return recorded ? static_cast<const Recording*>(recorded.get())->nodes : 0;
 }
 
 double peak(Context& on, Dtype dtype) {
@@ -115,46 +125,45 @@ double peak(Context& on, Dtype dtype) {
   return flops;
 }
 
-const DeviceCalls kCalls = {open, device_buffer, host_buffer, copy_to_device, upload, download,
-                            fill, wait,          record,      replay,         nodes,  peak};
+const Memory kDeviceMemory{.open = open,
+                           .allocate = device_buffer,
+                           .allocate_host = host_buffer,
+                           .store = copy_to_device,
+                           .upload = upload,
+                           .download = download,
+                           .fill = fill,
+                           .wait = wait,
+                           .records = true,
+                           .record = record,
+                           .replay = replay,
+                           .nodes = nodes};
 
 }  // namespace
 
 const Backend& backend() {
   static const Backend table = {
-      "cuda",
-      "an NVIDIA GPU of compute capability 8.0 or more and its driver",
-      runs_here,
-      pack_linear,
-      scratch_bytes,
-      fuses_norm,
-      queue_linear,
-      entry<LayerNormArgs, layer_norm>,
-      queue_attention,
-      entry<PatchifyArgs, patchify>,
-      entry<GatherArgs, gather>,
-      entry<ScatterArgs, scatter>,
-      entry<RowNormArgs, row_norm>,
-      entry<HeadScoreArgs, head_score>,
-      entry<SelectArgs, select>,
-      entry<FuseDroppedArgs, fuse_dropped>,
-      entry<GlobalHalfArgs, global_half>,
-      entry<KeepLogProbArgs, keep_log_prob>,
-      entry<UnitRowArgs, unit_row>,
-      entry<MatchArgs, match>,
-      entry<MergeArgs, merge>,
-      entry<LeadRowsArgs, lead_rows>,
-      entry<KeyBiasArgs, key_bias>,
-      entry<TomeRolesArgs, tome_roles>,
-      entry<TomeOrderArgs, tome_order>,
-      entry<SurvivorRolesArgs, survivor_roles>,
-      &kCalls,
-      why_not,
-      gives_moments,
-      true,
-      takes_eight_bits,
-      fuses_mlp,
-      entry<MlpArgs, automatic_mlp>,
+      .name = "cuda",
+      .description = "an NVIDIA GPU of compute capability 8.0 or more and its driver",
+      .runs_here = runs_here,
+      .why_not = why_not,
+      .traits = traits,
+      .pack_linear = pack_linear,
+      .scratch_bytes = scratch_bytes,
+      .peak_flops = peak,
+      .presence = kNoPresence,
+      .memory = kDeviceMemory,
+      .host = false,
+      .folds_norm = folds_norm,
+      .reads_moments = reads_moments,
+      .ops =
+          {
+#define HEDGEROW_ENTRY_here(op, Args) \
+  [](Context& on, const Args& a) noexcept { note(on, #op, op(Queue{on}, a)); }
+#define HEDGEROW_ENTRY_absent(op, Args) absent<Args>
+#define HEDGEROW_OP(name, Args, cpu, cuda) .name = HEDGEROW_ENTRY_##cuda(name, Args),
+#include "hedgerow/kernels/ops.def"
+#undef HEDGEROW_OP
+          },
   };
   return table;
 }

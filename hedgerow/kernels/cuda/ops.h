@@ -10,6 +10,51 @@
 
 namespace hedgerow::cuda {
 
+// What a product is beside LinearArgs: with a norm or what a fold left of it, rows of an index, moments in
+// and out. How a layer norm and the product after it become one launch.
+enum class NormFusion : uint8_t { none, whole, divided };
+
+// out = act(y w^T + bias) + residual, y[i] = x[j], j = index ? index[i] : i. One fused pass.
+// With norm_gamma: y[i] is x[j] layer-normalised as LayerNormArgs says and rounded to the dtype of w; x may
+// then be f32 whatever w is. Divided: y[i] is x[j] / sqrt(variance + norm_eps), all that is left of a norm
+// where w took in the rest (fold_norm). None of them with 8 bits. With w in e4m3 (takes_eight_bits): x stored
+// times w stored are summed in the matrix unit's own precision (13 bits behind the leading one of the largest
+// term of 32, on Hopper), once multiplied with both units; out is f16, or e4m3 without a residual; what
+// exceeds its range becomes the largest value. With w in int8 the sums are exact; every row of x and every
+// output has a unit of its own; out as with e4m3. Both: GELU of either kind is the tanh kind to 0.002.
+struct Product {
+  Tensor x;           // f [rows, k], dtype of w; [*, k] with index
+  Tensor index = {};  // optional i32 [rows]: which rows of x
+  Tensor norm_gamma = {},
+         norm_beta = {};  // optional f32 [k]: like w and its bias never written by an op still queued
+  bool divided = false;   // instead of norm_gamma; without index
+  Tensor x_moments = {};  // divided, optional: what `moments` below became where x was computed
+  float norm_eps = 1e-6f;
+  const PackedLinear* w = nullptr;  // [n, k]
+  Activation act = Activation::none;
+  Tensor x_units = {};   // int8 only: f32 [rows], what a stored 1 of each row of x stands for
+  Tensor residual = {};  // optional f32 [rows, n]; may be `out` itself
+  Tensor out;            // f [rows, n]
+  // Optional out, where gives_moments says so: f32 [rows, 2 n / 64], pairs that add up to the sum and the sum
+  // of squares of the row's outputs (one pass in f32, before they are rounded). They spare a divided product
+  // behind this one a look at its rows.
+  Tensor moments = {};
+  Ragged rows;
+};
+
+// out = x + act(norm(x) w1^T + bias1) w2^T + bias2, a whole feed-forward half of a block in one pass: rows
+// normalised as LayerNormArgs says and rounded to the dtype of the weights, as are the activated hidden
+// columns. For what fits (mlp/mlp.cu).
+struct MlpArgs {
+  Tensor x;                      // f32, or of the weights' dtype: [rows, dim]
+  Tensor norm_gamma, norm_beta;  // f32 [dim]; like the weights never written by an op still queued
+  float norm_eps = 1e-6f;
+  const PackedLinear *w1 = nullptr, *w2 = nullptr;  // [hidden, dim] and [dim, hidden], both with a bias
+  Activation act = Activation::gelu_erf;            // not none
+  Tensor out;                                       // like x [rows, dim]; may be x itself
+  Ragged rows;
+};
+
 // Which kernel computes attention; `automatic` chooses by head_dim, device, bounds and measured times. A
 // kernel that can't take the case hands it to one that can.
 enum class AttentionKernel : uint8_t { automatic, mma, light, one_group, two_groups, halves };
@@ -64,7 +109,7 @@ inline constexpr int kStagedTileCount = sizeof(kStagedTiles) / sizeof(StagedTile
 constexpr LinearPlan kInvariantLinear{.tile = LinearTile::pingpong_128};
 // The residual may be f32 or the dtype of x; so may `out`. A norm, a division or an index is fused for any
 // shape.
-cudaError_t linear(cudaStream_t stream, const LinearArgs& args, LinearPlan plan = {});
+cudaError_t linear(cudaStream_t stream, const Product& args, LinearPlan plan = {});
 NormFusion fuses_norm(int rows, int n, int k, bool folded, bool moments);
 bool gives_moments(int rows, int n, int k);
 // `alike`: x, the residual and out are of one dtype.
@@ -85,6 +130,15 @@ MlpTeam mlp_team(int rows);
 
 // Weights for linear(): row-major in `dtype` (e4m3: in units of their own), the bias padded with zeros.
 // Throws Error when memory is out.
+Product product_of(const LinearArgs& args);
+
+// The ops that fuse: by rows, unless sums are `fixed`; then as single ops.
+cudaError_t norm_linear(cudaStream_t stream, const NormLinearArgs& args, bool fixed);
+cudaError_t residual_linear(cudaStream_t stream, const ResidualLinearArgs& args, bool fixed);
+cudaError_t feed_forward(cudaStream_t stream, const FeedForwardArgs& args, bool fixed);
+bool folds_norm(Dtype weights, Dtype stream);
+bool reads_moments(const PackedNormLinear& reader, int rows);
+
 PackedLinear pack_linear(const float* w, const float* bias, int n, int k, Dtype dtype);
 
 // Rows may be f32, f16 or bf16 on either side; out also e4m3.
@@ -98,7 +152,8 @@ cudaError_t head_score(cudaStream_t stream, const HeadScoreArgs& args);
 cudaError_t keep_log_prob(cudaStream_t stream, const KeepLogProbArgs& args);
 cudaError_t unit_row(cudaStream_t stream, const UnitRowArgs& args);
 
-// count, threshold, mass, floor, samples and kept_offsets are device arrays. Sequences of at most 9,000 rows.
+constexpr int kMostSelectLen = 9000;  // rows of a sequence: they are ranked in a block's own memory
+// count, threshold, mass, floor, samples and kept_offsets are device arrays.
 cudaError_t select(cudaStream_t stream, const SelectArgs& args);
 // x and out (alike) may be f32, f16 or bf16 in these:
 cudaError_t fuse_dropped(cudaStream_t stream, const FuseDroppedArgs& args);

@@ -109,7 +109,7 @@ cudaError_t peak_flops(cudaStream_t stream, Dtype dtype, double* flops) {
   double work = 0;
   const auto queue = [&] {
     if (dtype == Dtype::f16) return queue_products<f16>(stream, kRounds, sink.as<float>(), &work);
-    if (bytes_of(dtype) == 1)  // int8 runs at the same rate
+    if (is_quantised(dtype))  // int8 runs at the same rate
       return queue_products<e4m3>(stream, kRounds, sink.as<float>(), &work);
     if (dtype == Dtype::bf16) return queue_products<bf16>(stream, kRounds, sink.as<float>(), &work);
     const unsigned blocks = static_cast<unsigned>(device().multiprocessors);

@@ -13,12 +13,18 @@
 
 namespace hedgerow::reference {
 
-// args.w is not looked at: w is row-major [n, k] as the backend would see it (rounded to bf16 where the op's
-// dtype is).
+// w is row-major [n, k] as the backend sees it: rounded to the dtype of args.w, of which nothing else is
+// looked at.
 std::vector<double> linear(const LinearArgs& args, const float* w, const float* bias, int n, int k);
-// As for linear: w1 [hidden, dim] and w2 [dim, hidden] row-major, rounded to the dtype of args.w1.
-std::vector<double> mlp(const MlpArgs& args, const float* w1, const float* bias1, const float* w2,
-                        const float* bias2);
+// The weights as they were packed.
+std::vector<double> norm_linear(const NormLinearArgs& args, const NormLinearWeights& w);
+std::vector<double> residual_linear(const ResidualLinearArgs& args, const float* w, const float* bias);
+std::vector<double> feed_forward(const FeedForwardArgs& args, const NormLinearWeights& w1, const float* w2,
+                                 const float* bias2);
+// [rows, 2]: sum and sum of squares of each row, which Stream::moments add up to.
+std::vector<double> moments_of_rows(const Tensor& x, const Ragged& rows);
+// [rows]: what a stored 1 of an int8 row stands for, a 127th of its largest value.
+std::vector<double> row_scales(const Tensor& x, const Ragged& rows);
 std::vector<double> layer_norm(const LayerNormArgs& args);
 
 struct Attended {

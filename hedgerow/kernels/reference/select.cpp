@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Definitions of choosing rows and of merging them.
+// Definitions: scores and choice (ops/select.h).
 #include <algorithm>
 #include <cmath>
 #include <numeric>
 
-#include "hedgerow/kernels/reference/reference.h"
+#include "hedgerow/kernels/reference/values.h"
 
 namespace hedgerow::reference {
 namespace {
@@ -47,6 +47,45 @@ size_t prefix(double count, size_t m) {
 }
 
 }  // namespace
+
+std::vector<double> row_norm(const RowNormArgs& a) {
+  std::vector<double> out;
+  for (int i = 0; i < a.rows.rows(); ++i) out.push_back(length_of(row(a.x, i)));
+  return out;
+}
+
+std::vector<double> head_score(const HeadScoreArgs& a) {
+  std::vector<double> out;
+  for (int i = 0; i < a.rows.rows(); ++i) {
+    double sum = 0;
+    for (double p : row(a.probs, i)) sum += p;
+    out.push_back(sum / a.divisor * (a.weight ? value(a.weight, i) : 1));
+  }
+  return out;
+}
+
+std::vector<double> global_half(const GlobalHalfArgs& a) {
+  const int64_t dim = a.x.extents[1];
+  std::vector<double> out = rows_of(a.x, a.rows.rows());
+  for (int s = 0; s < a.rows.batch; ++s)
+    for (int64_t c = dim / 2; c < dim; ++c) {
+      double sum = 0, members = 0;
+      for (int j = a.rows.begin(s); j < a.rows.end(s); ++j)
+        if (candidate(a.rows, a.alive, a.special, s, j)) sum += value(a.x, j, c), members += 1;
+      for (int j = a.rows.begin(s); j < a.rows.end(s); ++j)
+        if (candidate(a.rows, a.alive, a.special, s, j)) out[j * dim + c] = sum / members;
+    }
+  return out;
+}
+
+std::vector<double> keep_log_prob(const KeepLogProbArgs& a) {
+  std::vector<double> out;
+  for (int i = 0; i < a.rows.rows(); ++i) {
+    const double x0 = value(a.x, i, 0), x1 = value(a.x, i, 1), top = std::max(x0, x1);
+    out.push_back(x0 - top - std::log(std::exp(x0 - top) + std::exp(x1 - top)));
+  }
+  return out;
+}
 
 Selected select(const SelectArgs& a) {
   Selected result;
@@ -113,52 +152,21 @@ Selected select(const SelectArgs& a) {
   return result;
 }
 
-Matched match(const MatchArgs& a) {
-  Matched result;
-  result.best.assign(a.rows.rows(), -1);
-  result.similarity.assign(a.rows.rows(), 0);
-  const uint8_t* role = a.role.as<uint8_t>();
-  for (int s = 0; s < a.rows.batch; ++s)
-    for (int i = a.rows.begin(s); i < a.rows.end(s); ++i) {
-      if (role[i] != 1) continue;
-      for (int j = a.rows.begin(s); j < a.rows.end(s); ++j) {
-        if (role[j] != 2) continue;
-        double dot = 0;
-        for (int64_t c = 0; c < a.unit.extents[1]; ++c)
-          dot += static_cast<double>(a.unit.row<float>(i)[c]) * a.unit.row<float>(j)[c];
-        if (std::isnan(dot)) dot = -INFINITY;
-        if (result.best[i] >= 0 && !(dot > result.similarity[i])) continue;
-        result.best[i] = j;
-        result.similarity[i] = dot;
-      }
-    }
-  return result;
-}
-
-Merged merge(const MergeArgs& a) {
+std::vector<double> fuse_dropped(const FuseDroppedArgs& a) {
+  std::vector<double> out = rows_of(a.out, a.to.rows());
   const int64_t dim = a.x.extents[1];
   const int32_t* kept = a.kept.as<int32_t>();
-  const float* size = a.size.as<float>();
-  const bool weighted = a.rule == MergeRule::size_weighted;
-  Merged result;
-  for (int s = 0; s < a.to.batch; ++s)
-    for (int o = a.to.begin(s); o < a.to.end(s); ++o) {
-      std::vector<int> members = {kept[o]};
-      for (int j = a.from.begin(s); j < a.from.end(s); ++j)
-        if (a.into.as<int32_t>()[j] == kept[o]) members.push_back(j);
-      double total = 0, new_size = 0;
-      std::vector<double> sum(dim, 0.0);
-      for (int j : members) {
-        const double share = weighted ? size[j] : 1;
-        for (int64_t c = 0; c < dim; ++c) sum[c] += share * a.x.row<float>(j)[c];
-        total += share;
-        new_size +=
-            weighted || j == kept[o] ? size[j] : static_cast<double>(a.similarity.as<float>()[j]) * size[j];
-      }
-      for (double v : sum) result.out.push_back(v / total);
-      result.out_size.push_back(new_size);
+  for (int s = 0; s < a.to.batch; ++s) {
+    const int last = a.to.end(s) - 1;
+    if (a.to.length(s) == 0 || kept[last] >= 0) continue;
+    std::fill_n(out.begin() + last * dim, dim, 0.0);
+    for (int j = a.from.begin(s); j < a.from.end(s); ++j) {
+      const bool stays = std::find(kept + a.to.begin(s), kept + last, j) != kept + last;
+      if (stays || !candidate(a.from, a.alive, a.special, s, j)) continue;
+      for (int64_t c = 0; c < dim; ++c) out[last * dim + c] += value(a.score, j) * value(a.x, j, c);
     }
-  return result;
+  }
+  return out;
 }
 
 }  // namespace hedgerow::reference

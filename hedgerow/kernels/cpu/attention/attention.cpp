@@ -11,6 +11,12 @@ namespace hedgerow::cpu::HEDGEROW_LEVEL {
 namespace {
 
 constexpr float kLog2e = 1.44269504f;
+#if defined(__AVX512BF16__)
+constexpr bool kMultipliesBf16 = true;
+#else
+constexpr bool kMultipliesBf16 = false;
+using PairDot = F32Dot;
+#endif
 
 // The row counts of a tile are compile-time constants: f<n>() for n = rows.
 template <int n, class F>
@@ -191,10 +197,10 @@ void attend(const AttentionArgs& a, int sequence, int head, int part, int parts_
 
 void attention(const AttentionArgs& a, int sequence, int head, int part, int parts, void* scratch) {
   float* floats = static_cast<float*>(scratch);
-#if defined(__AVX512BF16__)
-  if (a.q.dtype == Dtype::bf16) return attend<PairDot>(a, sequence, head, part, parts, floats);
-#endif
-  attend<F32Dot>(a, sequence, head, part, parts, floats);
+  by_type(a.q.dtype, [&]<class T>() {
+    constexpr bool kPairs = kMultipliesBf16 && sizeof(T) == 2;
+    attend<std::conditional_t<kPairs, PairDot, F32Dot>>(a, sequence, head, part, parts, floats);
+  });
 }
 
 size_t attention_scratch_bytes(int max_len, int head_dim) {
@@ -208,6 +214,7 @@ namespace hedgerow::cpu {
 
 void HEDGEROW_FILL(attention)(Level& level) {
   level.attention = HEDGEROW_LEVEL::attention;
+  level.multiplies_bf16 = HEDGEROW_LEVEL::kMultipliesBf16;
   level.attention_scratch_bytes = HEDGEROW_LEVEL::attention_scratch_bytes;
 }
 

@@ -32,15 +32,34 @@ template <class Format>
 int64_t units_of(int k) {
   return Format::kPairs ? (static_cast<int64_t>(k) + 1) / 2 : k;
 }
+// f<Format>() for the format of weights of this dtype. The checks let no other in.
+template <class F>
+HEDGEROW_INLINE auto by_format(Dtype dtype, F&& f) {
+  switch (dtype) {
+    case Dtype::f32:
+      return f.template operator()<F32Weights>();
+    case Dtype::bf16:
+      return f.template operator()<Bf16Weights>();
+    case Dtype::f16:
+    case Dtype::i32:
+    case Dtype::u8:
+    case Dtype::e4m3:
+    case Dtype::i8:
+      break;
+  }
+  __builtin_trap();
+}
 int64_t panels_of(int n) { return (static_cast<int64_t>(n) + kPanel - 1) / kPanel; }
 
 // ----------------------------------------------------------------------------------------------------------
 // packing
 
+int panel(Dtype) { return kPanel; }
+
 size_t packed_bytes(int n, int k, Dtype dtype) {
-  const int64_t panel = dtype == Dtype::f32 ? units_of<F32Weights>(k) * F32Weights::kUnitBytes
-                                            : units_of<Bf16Weights>(k) * Bf16Weights::kUnitBytes;
-  return static_cast<size_t>(panels_of(n) * panel);
+  return by_format(dtype, [&]<class Format>() {
+    return static_cast<size_t>(panels_of(n) * units_of<Format>(k) * Format::kUnitBytes);
+  });
 }
 
 HEDGEROW_INLINE void put(float* to, float w) { *to = w; }
@@ -59,7 +78,7 @@ void pack_as(const float* w, int n, int k, void* out) {
 }
 
 void pack(const float* w, int n, int k, Dtype dtype, void* out) {
-  dtype == Dtype::f32 ? pack_as<F32Weights>(w, n, k, out) : pack_as<Bf16Weights>(w, n, k, out);
+  by_format(dtype, [&]<class Format>() { pack_as<Format>(w, n, k, out); });
 }
 
 // ----------------------------------------------------------------------------------------------------------
@@ -140,7 +159,7 @@ void finish(const LinearArgs& args, const float* acc, int row, int height, int64
 using FinishFn = void (*)(const LinearArgs&, const float* acc, int row, int height, int64_t panel);
 template <Activation kAct>
 FinishFn finish_to(Dtype out) {
-  return out == Dtype::bf16 ? finish<kAct, uint16_t> : finish<kAct, float>;
+  return by_type(out, []<class Out>() -> FinishFn { return finish<kAct, Out>; });
 }
 FinishFn finish_of(const LinearArgs& args) {
   switch (args.act) {
@@ -148,9 +167,10 @@ FinishFn finish_of(const LinearArgs& args) {
       return finish_to<Activation::gelu_erf>(args.out.dtype);
     case Activation::gelu_tanh:
       return finish_to<Activation::gelu_tanh>(args.out.dtype);
-    default:
+    case Activation::none:
       return finish_to<Activation::none>(args.out.dtype);
   }
+  __builtin_unreachable();
 }
 
 // ----------------------------------------------------------------------------------------------------------
@@ -259,7 +279,7 @@ void run(const LinearArgs& args, LinearTile part, Scratch& s) {
 
 void linear(const LinearArgs& args, LinearTile part, void* scratch) {
   auto& s = *static_cast<Scratch*>(scratch);
-  args.w->dtype == Dtype::f32 ? run<F32Weights>(args, part, s) : run<Bf16Weights>(args, part, s);
+  by_format(args.w->dtype, [&]<class Format>() { run<Format>(args, part, s); });
 }
 
 size_t linear_scratch_bytes() { return sizeof(Scratch); }
@@ -271,7 +291,7 @@ namespace hedgerow::cpu {
 
 void HEDGEROW_FILL(linear)(Level& level) {
   namespace here = HEDGEROW_LEVEL;
-  level.panel = here::kPanel;
+  level.panel = here::panel;
   level.pack = here::pack;
   level.packed_bytes = here::packed_bytes;
   level.linear = here::linear;

@@ -20,9 +20,10 @@ inline LinearSplit linear_split(const LinearArgs& args, const Level& level, int 
   constexpr int64_t kXBytes = 640 << 10;  // rows of x that stay in a core's L2 beside a panel of weights
   constexpr int kRowsPerTask = 48;        // enough that the weights' way from L3 is free
   const int64_t rows = args.rows.rows(), k = args.w->k;
-  const int panels = static_cast<int>((args.w->n + static_cast<int64_t>(level.panel) - 1) / level.panel);
+  const int panels = static_cast<int>((args.w->n + static_cast<int64_t>(level.panel(args.w->dtype)) - 1) /
+                                      level.panel(args.w->dtype));
   if (rows <= 0 || panels <= 0) return {0, 0};
-  const int64_t most = rows * panels * level.panel * (k > 0 ? k : 1) / kTaskWork;
+  const int64_t most = rows * panels * level.panel(args.w->dtype) * (k > 0 ? k : 1) / kTaskWork;
   if (threads <= 1 || most < 2) return {1, 1};
   if (most < threads) threads = static_cast<int>(most);
 
@@ -54,7 +55,8 @@ inline int linear_tasks(const LinearArgs& args, const Level& level, int threads)
 inline LinearTile linear_tile(const LinearArgs& args, const Level& level, int threads, int task) {
   const LinearSplit s = linear_split(args, level, threads);
   const int64_t rows = args.rows.rows(), r = task / s.panel_parts, p = task % s.panel_parts;
-  const int64_t panels = (args.w->n + static_cast<int64_t>(level.panel) - 1) / level.panel;
+  const int64_t panels =
+      (args.w->n + static_cast<int64_t>(level.panel(args.w->dtype)) - 1) / level.panel(args.w->dtype);
   return {static_cast<int>(rows * r / s.row_parts), static_cast<int>(rows * (r + 1) / s.row_parts),
           static_cast<int>(panels * p / s.panel_parts), static_cast<int>(panels * (p + 1) / s.panel_parts)};
 }

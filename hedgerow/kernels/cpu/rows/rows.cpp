@@ -88,8 +88,7 @@ void layer_norm_rows(const LayerNormArgs& a, int begin, int end) {
 }
 
 void layer_norm(const LayerNormArgs& a, int begin, int end) {
-  a.out.dtype == Dtype::f32 ? layer_norm_rows<float>(a, begin, end)
-                            : layer_norm_rows<uint16_t>(a, begin, end);
+  by_type(a.out.dtype, [&]<class T>() { layer_norm_rows<T>(a, begin, end); });
 }
 
 template <class T>
@@ -122,8 +121,7 @@ void patchify_rows(const PatchifyArgs& a, int image, int begin, int end) {
 }
 
 void patchify(const PatchifyArgs& a, int image, int begin, int end) {
-  a.out.dtype == Dtype::f32 ? patchify_rows<float>(a, image, begin, end)
-                            : patchify_rows<uint16_t>(a, image, begin, end);
+  by_type(a.out.dtype, [&]<class T>() { patchify_rows<T>(a, image, begin, end); });
 }
 
 template <class T>
@@ -141,7 +139,7 @@ void row_norm_rows(const RowNormArgs& a, int begin, int end) {
 }
 
 void row_norm(const RowNormArgs& a, int begin, int end) {
-  a.x.dtype == Dtype::f32 ? row_norm_rows<float>(a, begin, end) : row_norm_rows<uint16_t>(a, begin, end);
+  by_type(a.x.dtype, [&]<class T>() { row_norm_rows<T>(a, begin, end); });
 }
 
 template <class T>
@@ -171,7 +169,7 @@ void unit_row_rows(const UnitRowArgs& a, int begin, int end) {
 }
 
 void unit_row(const UnitRowArgs& a, int begin, int end) {
-  a.x.dtype == Dtype::f32 ? unit_row_rows<float>(a, begin, end) : unit_row_rows<uint16_t>(a, begin, end);
+  by_type(a.x.dtype, [&]<class T>() { unit_row_rows<T>(a, begin, end); });
 }
 
 void fuse_dropped(const FuseDroppedArgs& a, int sequence, int column_begin, int column_end) {
@@ -227,8 +225,7 @@ void global_half_columns(const GlobalHalfArgs& a, int sequence, int column_begin
 }
 
 void global_half(const GlobalHalfArgs& a, int sequence, int column_begin, int column_end) {
-  a.x.dtype == Dtype::f32 ? global_half_columns<float>(a, sequence, column_begin, column_end)
-                          : global_half_columns<uint16_t>(a, sequence, column_begin, column_end);
+  by_type(a.x.dtype, [&]<class T>() { global_half_columns<T>(a, sequence, column_begin, column_end); });
 }
 
 // log_softmax(x)[0] = -log(1 + exp(x1 - x0)), in double: there are few rows, and the choice hangs on it.

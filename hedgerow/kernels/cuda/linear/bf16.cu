@@ -4,7 +4,7 @@
 
 namespace hedgerow::cuda {
 
-cudaError_t linear_bf16(cudaStream_t stream, const LinearArgs& a, const LinearParams& p, LinearPlan plan) {
+cudaError_t linear_bf16(cudaStream_t stream, const Product& a, const LinearParams& p, LinearPlan plan) {
   return queue_linear<bf16>(stream, a, p, plan);
 }
 

@@ -13,21 +13,21 @@
 namespace hedgerow::cuda {
 
 template <class T, int ACTIVATION>
-cudaError_t queue_plain(cudaStream_t stream, const LinearArgs& a, const LinearParams& p) {
+cudaError_t queue_plain(cudaStream_t stream, const Product& a, const LinearParams& p) {
   const dim3 grid((p.n + 63) / 64, (a.rows.row_capacity + 63) / 64);
   return launch<linear_plain<T, ACTIVATION>>(stream, {grid, 256}, a.x.as<const T>(), a.x.strides[0],
                                              a.w->data.as<const T>(), p);
 }
 
 template <class T, int ACTIVATION>
-cudaError_t queue_mma(cudaStream_t stream, const LinearArgs& a, const LinearParams& p) {
+cudaError_t queue_mma(cudaStream_t stream, const Product& a, const LinearParams& p) {
   const dim3 grid((p.n + 127) / 128, (a.rows.row_capacity + 127) / 128);
   return launch<linear_mma<T, ACTIVATION>, kMmaShared>(stream, {grid, 256, kMmaShared}, a.x.as<const T>(),
                                                        a.x.strides[0], a.w->data.as<const T>(), p);
 }
 
 template <class T, int ACTIVATION, int GROUPS, int N, int STAGES>
-cudaError_t queue_tiles(cudaStream_t stream, const LinearArgs& a, const LinearParams& p, int ranks) {
+cudaError_t queue_tiles(cudaStream_t stream, const Product& a, const LinearParams& p, int ranks) {
   using Tile = LinearShape<GROUPS, N, STAGES>;
   CUtensorMap x_map, w_map;
   if (!matrix_map(x_map, a.x.dtype, a.x.data, a.rows.row_capacity, p.k, a.x.strides[0], Tile::kRows) ||
@@ -46,7 +46,7 @@ cudaError_t queue_tiles(cudaStream_t stream, const LinearArgs& a, const LinearPa
 
 // What the copy engine can't take.
 template <class T, int ACTIVATION>
-cudaError_t queue_unmapped(cudaStream_t stream, const LinearArgs& a, const LinearParams& p) {
+cudaError_t queue_unmapped(cudaStream_t stream, const Product& a, const LinearParams& p) {
   if (p.moments || p.x_moments) return cudaErrorNotSupported;
   if constexpr (sizeof(T) == 1)
     return cudaErrorInvalidValue;
@@ -55,7 +55,7 @@ cudaError_t queue_unmapped(cudaStream_t stream, const LinearArgs& a, const Linea
 }
 
 template <class T, int ACTIVATION, int N, int STAGES>
-cudaError_t queue_pingpong(cudaStream_t stream, const LinearArgs& a, const LinearParams& p, Share share) {
+cudaError_t queue_pingpong(cudaStream_t stream, const Product& a, const LinearParams& p, Share share) {
   using Tile = PingPongShape<N, STAGES>;
   CUtensorMap x_map, w_map, out_map, residual_map;
   const int capacity = a.rows.row_capacity;
@@ -89,7 +89,7 @@ cudaError_t queue_pingpong(cudaStream_t stream, const LinearArgs& a, const Linea
 }
 
 template <class T, int ACTIVATION>
-cudaError_t queue_linear(cudaStream_t stream, const LinearArgs& a, const LinearParams& p, LinearPlan plan) {
+cudaError_t queue_linear(cudaStream_t stream, const Product& a, const LinearParams& p, LinearPlan plan) {
   switch (plan.tile) {
     case LinearTile::split_64x64:
       return queue_tiles<T, ACTIVATION, 1, 64, 6>(stream, a, p, plan.split);
@@ -109,7 +109,7 @@ cudaError_t queue_linear(cudaStream_t stream, const LinearArgs& a, const LinearP
 }
 
 template <class T>
-cudaError_t queue_linear(cudaStream_t stream, const LinearArgs& a, const LinearParams& p, LinearPlan plan) {
+cudaError_t queue_linear(cudaStream_t stream, const Product& a, const LinearParams& p, LinearPlan plan) {
   switch (a.act) {
     case Activation::none:
       return queue_linear<T, 0>(stream, a, p, plan);

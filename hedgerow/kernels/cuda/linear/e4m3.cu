@@ -4,7 +4,7 @@
 
 namespace hedgerow::cuda {
 
-cudaError_t linear_e4m3(cudaStream_t stream, const LinearArgs& a, const LinearParams& p, LinearPlan plan) {
+cudaError_t linear_e4m3(cudaStream_t stream, const Product& a, const LinearParams& p, LinearPlan plan) {
   return queue_eight_bits<e4m3>(stream, a, p, plan);
 }
 

@@ -8,16 +8,14 @@
 namespace hedgerow::cuda {
 
 template <class T, int ACTIVATION>
-cudaError_t queue_eight_bits(cudaStream_t stream, const LinearArgs& a, const LinearParams& p,
-                             LinearPlan plan) {
+cudaError_t queue_eight_bits(cudaStream_t stream, const Product& a, const LinearParams& p, LinearPlan plan) {
   return plan.tile == LinearTile::pingpong_128
              ? queue_pingpong<T, ACTIVATION, 128, 5>(stream, a, p, plan.share)
              : queue_pingpong<T, ACTIVATION, 192, 4>(stream, a, p, plan.share);
 }
 
 template <class T>
-cudaError_t queue_eight_bits(cudaStream_t stream, const LinearArgs& a, const LinearParams& p,
-                             LinearPlan plan) {
+cudaError_t queue_eight_bits(cudaStream_t stream, const Product& a, const LinearParams& p, LinearPlan plan) {
   switch (a.act) {
     case Activation::none:
       return queue_eight_bits<T, 0>(stream, a, p, plan);

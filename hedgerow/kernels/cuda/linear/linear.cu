@@ -12,12 +12,12 @@
 
 namespace hedgerow::cuda {
 
-cudaError_t linear_f16(cudaStream_t, const LinearArgs&, const LinearParams&, LinearPlan);
-cudaError_t linear_bf16(cudaStream_t, const LinearArgs&, const LinearParams&, LinearPlan);
-cudaError_t linear_e4m3(cudaStream_t, const LinearArgs&, const LinearParams&, LinearPlan);
-cudaError_t linear_i8(cudaStream_t, const LinearArgs&, const LinearParams&, LinearPlan);
-cudaError_t linear_staged_f16(cudaStream_t, const LinearArgs&, const LinearParams&, LinearPlan);
-cudaError_t linear_staged_bf16(cudaStream_t, const LinearArgs&, const LinearParams&, LinearPlan);
+cudaError_t linear_f16(cudaStream_t, const Product&, const LinearParams&, LinearPlan);
+cudaError_t linear_bf16(cudaStream_t, const Product&, const LinearParams&, LinearPlan);
+cudaError_t linear_e4m3(cudaStream_t, const Product&, const LinearParams&, LinearPlan);
+cudaError_t linear_i8(cudaStream_t, const Product&, const LinearParams&, LinearPlan);
+cudaError_t linear_staged_f16(cudaStream_t, const Product&, const LinearParams&, LinearPlan);
+cudaError_t linear_staged_bf16(cudaStream_t, const Product&, const LinearParams&, LinearPlan);
 
 namespace {
 
@@ -25,7 +25,7 @@ constexpr int kMostSmall = 2000;  // rows that small tiles were timed with
 constexpr int kPanel = 256;       // no tile is wider
 
 template <int ACTIVATION>
-cudaError_t linear_f32(cudaStream_t stream, const LinearArgs& a, const LinearParams& p) {
+cudaError_t linear_f32(cudaStream_t stream, const Product& a, const LinearParams& p) {
   const dim3 grid((p.n + 63) / 64, (a.rows.row_capacity + 63) / 64);
   return launch<linear_plain<float, ACTIVATION>>(stream, {grid, 256}, a.x.as<const float>(), a.x.strides[0],
                                                  a.w->data.as<const float>(), p);
@@ -99,7 +99,7 @@ struct Turning {
   }
 };
 
-cudaError_t queue_small(cudaStream_t stream, const LinearArgs& a, const LinearPlan& plan) {
+cudaError_t queue_small(cudaStream_t stream, const Product& a, const LinearPlan& plan) {
   const bool f16 = a.w->dtype == Dtype::f16;
   if (a.norm_gamma || a.divided)
     return f16 ? linear_small_norm_f16(stream, a, plan) : linear_small_norm_bf16(stream, a, plan);
@@ -183,7 +183,7 @@ bool gives_moments(int rows, int n, int k) {
   return device().hopper() && rows >= 12000 && n >= 768 && n % 64 == 0 && k % 8 == 0;
 }
 
-cudaError_t linear(cudaStream_t stream, const LinearArgs& a, LinearPlan plan) {
+cudaError_t linear(cudaStream_t stream, const Product& a, LinearPlan plan) {
   LinearParams p = {};
   p.rows = a.rows.offsets + a.rows.batch;
   p.bias = a.w->bias.as<const float>();
@@ -192,7 +192,7 @@ cudaError_t linear(cudaStream_t stream, const LinearArgs& a, LinearPlan plan) {
   p.out = a.out.data, p.out_row = a.out.strides[0], p.out_f32 = a.out.dtype == Dtype::f32;
   p.n = a.w->n, p.k = a.w->k;
   if (a.rows.row_capacity == 0) return cudaSuccess;
-  if (bytes_of(a.w->dtype) == 1) {
+  if (is_quantised(a.w->dtype)) {
     if (!takes_eight_bits() || a.norm_gamma || a.index) return cudaErrorNotSupported;
     p.unit = a.x.unit * a.w->unit, p.out_scale = 1 / a.out.unit, p.out_e4m3 = a.out.dtype == Dtype::e4m3;
     if (plan.tile == LinearTile::automatic)

@@ -21,7 +21,7 @@ struct LinearParams {
   // with.
   float unit, out_scale;
   bool out_e4m3;
-  // Products of 16-bit rows only, null = none. What the rows of x sum up to (LinearArgs::x_moments): sums are
+  // Products of 16-bit rows only, null = none. What the rows of x sum up to (Product::x_moments): sums are
   // then divided by their deviations; where to leave the same of the outputs.
   const float2* x_moments;
   float2* moments;

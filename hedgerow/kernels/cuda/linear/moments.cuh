@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a product leaves of its rows for the layer norm behind it, and what the next one makes of that
-// (LinearArgs::moments, x_moments).
+// (Product::moments, x_moments).
 #pragma once
 
 #include "hedgerow/kernels/cuda/linear/linear.cuh"

@@ -76,7 +76,7 @@ cudaError_t queue_row(cudaStream_t stream, const Shape& shape, bool wide, const 
 
 }  // namespace
 
-cudaError_t linear_norm_any(cudaStream_t stream, const LinearArgs& args) {
+cudaError_t linear_norm_any(cudaStream_t stream, const Product& args) {
   if (args.w->k > kMostK) return cudaErrorInvalidValue;
   Rowwise a = {};
   a.p.rows = args.rows.offsets + args.rows.batch, a.p.bias = args.w->bias.as<const float>();

@@ -57,7 +57,7 @@ __device__ __forceinline__ Turns turns_of(int rows, int n, int tile_n, Share sha
   return t;
 }
 
-// MOMENTS: of x, of the outputs, or both (LinearArgs).
+// MOMENTS: of x, of the outputs, or both (Product).
 template <class T, int ACTIVATION, int N, int STAGES, bool MOMENTS>
 __global__ void __launch_bounds__(PingPongShape<N, STAGES>::kThreads, 1)
     linear_pingpong(const __grid_constant__ CUtensorMap x_map, const __grid_constant__ CUtensorMap w_map,

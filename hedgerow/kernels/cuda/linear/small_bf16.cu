@@ -4,7 +4,7 @@
 
 namespace hedgerow::cuda {
 
-cudaError_t linear_small_bf16(cudaStream_t stream, const LinearArgs& a, const LinearPlan& plan) {
+cudaError_t linear_small_bf16(cudaStream_t stream, const Product& a, const LinearPlan& plan) {
   return queue_small<bf16>(stream, a, plan);
 }
 

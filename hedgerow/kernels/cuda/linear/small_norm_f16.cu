@@ -4,7 +4,7 @@
 
 namespace hedgerow::cuda {
 
-cudaError_t linear_small_norm_f16(cudaStream_t stream, const LinearArgs& a, const LinearPlan& plan) {
+cudaError_t linear_small_norm_f16(cudaStream_t stream, const Product& a, const LinearPlan& plan) {
   if (a.divided) return queue_small_divided<f16>(stream, a, plan);
   return a.x.dtype == Dtype::f32 ? queue_small_norm<f16, Source::normed_f32>(stream, a, plan)
                                  : queue_small_norm<f16, Source::normed>(stream, a, plan);

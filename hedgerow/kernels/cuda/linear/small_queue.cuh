@@ -12,7 +12,7 @@
 namespace hedgerow::cuda {
 
 template <class T, Source SOURCE, int R, int GROUPS, int KSTEPS, int WARPS>
-cudaError_t queue_small_tile(cudaStream_t stream, const LinearArgs& a, const LinearPlan& plan) {
+cudaError_t queue_small_tile(cudaStream_t stream, const Product& a, const LinearPlan& plan) {
   using Tile = SmallShape<R, GROUPS, WARPS>;
   constexpr bool kDivided = SOURCE == Source::divided, kFetched = SOURCE == Source::fetched || kDivided;
   constexpr bool kNormed = KSTEPS > 0;
@@ -66,7 +66,7 @@ cudaError_t queue_small_tile(cudaStream_t stream, const LinearArgs& a, const Lin
 constexpr int tile_case(int rows, int groups) { return rows * 10 + groups; }
 
 template <class T>
-cudaError_t queue_small(cudaStream_t stream, const LinearArgs& a, const LinearPlan& plan) {
+cudaError_t queue_small(cudaStream_t stream, const Product& a, const LinearPlan& plan) {
   constexpr Source kFetched = Source::fetched;
   if (a.index) return queue_small_tile<T, Source::copied, 16, 1, 0, 4>(stream, a, plan);
   switch (tile_case(plan.rows, plan.groups)) {
@@ -91,7 +91,7 @@ cudaError_t queue_small(cudaStream_t stream, const LinearArgs& a, const LinearPl
 }
 
 template <class T>
-cudaError_t queue_small_divided(cudaStream_t stream, const LinearArgs& a, const LinearPlan& plan) {
+cudaError_t queue_small_divided(cudaStream_t stream, const Product& a, const LinearPlan& plan) {
   constexpr Source kDivided = Source::divided;
   switch (tile_case(plan.rows, plan.groups)) {
     case tile_case(8, 1):
@@ -115,7 +115,7 @@ template <int R, int KSTEPS>
 constexpr int kNormWarps = R* KSTEPS >= 192 ? 8 : 4;
 
 template <class T, Source SOURCE, int KSTEPS>
-cudaError_t queue_small_norm(cudaStream_t stream, const LinearArgs& a, const LinearPlan& plan) {
+cudaError_t queue_small_norm(cudaStream_t stream, const Product& a, const LinearPlan& plan) {
   switch (tile_case(plan.rows, plan.groups)) {
     case tile_case(8, 1):
       return queue_small_tile<T, SOURCE, 8, 1, KSTEPS, kNormWarps<8, KSTEPS>>(stream, a, plan);
@@ -138,7 +138,7 @@ cudaError_t queue_small_norm(cudaStream_t stream, const LinearArgs& a, const Lin
 }
 
 template <class T, Source SOURCE>
-cudaError_t queue_small_norm(cudaStream_t stream, const LinearArgs& a, const LinearPlan& plan) {
+cudaError_t queue_small_norm(cudaStream_t stream, const Product& a, const LinearPlan& plan) {
   switch (a.w->k) {
     case 192:
       return queue_small_norm<T, SOURCE, 3>(stream, a, plan);

@@ -11,11 +11,11 @@ namespace hedgerow::cuda {
 // one works.
 constexpr int kSmallRoom = 112 * 1024;
 
-cudaError_t linear_small_f16(cudaStream_t, const LinearArgs&, const LinearPlan&);
-cudaError_t linear_small_bf16(cudaStream_t, const LinearArgs&, const LinearPlan&);
-cudaError_t linear_small_norm_f16(cudaStream_t, const LinearArgs&, const LinearPlan&);
-cudaError_t linear_small_norm_bf16(cudaStream_t, const LinearArgs&, const LinearPlan&);
+cudaError_t linear_small_f16(cudaStream_t, const Product&, const LinearPlan&);
+cudaError_t linear_small_bf16(cudaStream_t, const Product&, const LinearPlan&);
+cudaError_t linear_small_norm_f16(cudaStream_t, const Product&, const LinearPlan&);
+cudaError_t linear_small_norm_bf16(cudaStream_t, const Product&, const LinearPlan&);
 // Any shape and dtype, at leisure.
-cudaError_t linear_norm_any(cudaStream_t, const LinearArgs&);
+cudaError_t linear_norm_any(cudaStream_t, const Product&);
 
 }  // namespace hedgerow::cuda

@@ -4,7 +4,7 @@
 
 namespace hedgerow::cuda {
 
-cudaError_t linear_staged_bf16(cudaStream_t stream, const LinearArgs& a, const LinearParams& p,
+cudaError_t linear_staged_bf16(cudaStream_t stream, const Product& a, const LinearParams& p,
                                LinearPlan plan) {
   return linear_staged_any<bf16>(stream, a, p, plan);
 }

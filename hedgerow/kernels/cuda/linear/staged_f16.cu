@@ -4,8 +4,7 @@
 
 namespace hedgerow::cuda {
 
-cudaError_t linear_staged_f16(cudaStream_t stream, const LinearArgs& a, const LinearParams& p,
-                              LinearPlan plan) {
+cudaError_t linear_staged_f16(cudaStream_t stream, const Product& a, const LinearParams& p, LinearPlan plan) {
   return linear_staged_any<f16>(stream, a, p, plan);
 }
 

@@ -9,7 +9,7 @@
 namespace hedgerow::cuda {
 
 template <class T, int ACTIVATION, int GROUPS, int N, bool SHORT>
-cudaError_t queue_staged(cudaStream_t stream, const LinearArgs& a, const LinearParams& p) {
+cudaError_t queue_staged(cudaStream_t stream, const Product& a, const LinearParams& p) {
   using Tile = StagedShape<GROUPS, N, ACTIVATION == 0, SHORT>;
   CUtensorMap x_map, w_map, residual_map;
   const int capacity = a.rows.row_capacity;
@@ -31,7 +31,7 @@ cudaError_t queue_staged(cudaStream_t stream, const LinearArgs& a, const LinearP
 }
 
 template <class T, int ACTIVATION, int GROUPS, int N>
-cudaError_t queue_staged(cudaStream_t stream, const LinearArgs& a, const LinearParams& p) {
+cudaError_t queue_staged(cudaStream_t stream, const Product& a, const LinearParams& p) {
   if constexpr (GROUPS == 1 && N == 48) {
     if (p.k <= 192 || p.n <= 192) return queue_staged<T, ACTIVATION, GROUPS, N, true>(stream, a, p);
   }
@@ -39,7 +39,7 @@ cudaError_t queue_staged(cudaStream_t stream, const LinearArgs& a, const LinearP
 }
 
 template <class T, int I = 0>
-cudaError_t linear_staged_any(cudaStream_t stream, const LinearArgs& a, const LinearParams& p,
+cudaError_t linear_staged_any(cudaStream_t stream, const Product& a, const LinearParams& p,
                               const LinearPlan& plan) {
   if constexpr (I < kStagedTileCount) {
     constexpr StagedTile kTile = kStagedTiles[I];

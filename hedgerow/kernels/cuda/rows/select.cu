@@ -18,7 +18,7 @@ namespace {
 
 constexpr int kTogether = 8;                     // sequences that one cluster chooses for
 constexpr int kJoinWarps = 32, kJoinBlocks = 8;  // warps of a block, blocks of the one cluster that joins
-constexpr int kLongest = 9000;                   // rows of one sequence that fit a block's memory
+constexpr int kLongest = kMostSelectLen;
 
 struct SelectParams {
   int batch;

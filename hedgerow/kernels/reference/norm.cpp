@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+// Definitions: layer norm (ops/norm.h).
+#include "hedgerow/kernels/reference/values.h"
+
+namespace hedgerow::reference {
+
+std::vector<double> layer_norm(const LayerNormArgs& a) {
+  std::vector<double> out;
+  for (int i = 0; i < a.rows.rows(); ++i) {
+    std::vector<double> x = row(a.x, a.index ? static_cast<int64_t>(value(a.index, i)) : i);
+    normalise(x, a.gamma, a.beta, a.eps);
+    out.insert(out.end(), x.begin(), x.end());
+  }
+  return out;
+}
+
+}  // namespace hedgerow::reference
