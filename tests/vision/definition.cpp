@@ -50,6 +50,7 @@ void Model::embed() {
                                       .widths = &width,
                                       .patch = c_.patch,
                                       .special = special(),
+                                      .out = {},
                                       .rows = {offsets, 1, pixels.count, pixels.count}});
   ops_.store_rows(pixels);
   const std::vector<float> position = resample_positions(p_, grid_h, grid_w);

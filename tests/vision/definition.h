@@ -30,6 +30,7 @@ constexpr int32_t kFusedRow = 1 << 24;
 struct ImposedChoice {
   int block = 0;
   std::vector<int> kept, into;
+  bool operator==(const ImposedChoice&) const = default;
 };
 
 struct DefinedRun {

@@ -183,7 +183,9 @@ Partners partners_of(const Rows& direction, const std::vector<uint8_t>& role) {
   const Given given(direction);
   const reference::Matched m = reference::match({.directions = given.matrix(),
                                                  .role = vector_view(role.data(), Dtype::u8, direction.count),
-                                                 .rows = given.ragged()});
+                                                 .rows = given.ragged(),
+                                                 .best = {},
+                                                 .similarity = {}});
   Partners p{m.best, Rows(direction.count, 1)};
   for (int i = 0; i < direction.count; ++i) {
     const int to = m.best[static_cast<size_t>(i)];

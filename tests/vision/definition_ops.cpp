@@ -10,16 +10,23 @@
 namespace hedgerow::test {
 namespace {
 
-std::vector<float> magnitudes(const std::vector<float>& x) {
-  std::vector<float> y;
-  for (float v : x) y.push_back(std::fabs(v));
-  return y;
-}
-
 std::vector<double> product(const std::vector<double>& x, int rows, const std::vector<float>& w,
                             const float* bias, int n, int k, Activation act = Activation::none) {
   const Given in(x, rows, k);
-  return reference::linear({.x = in.matrix(), .act = act, .rows = in.ragged()}, w.data(), bias, n, k);
+  return reference::linear({.x = in.matrix(), .act = act, .out = {}, .rows = in.ragged()}, w.data(), bias, n,
+                           k);
+}
+
+// x |w|^T, x not negative.
+std::vector<double> sizes(const std::vector<double>& x, int rows, const std::vector<float>& w, int n, int k) {
+  const size_t outs = static_cast<size_t>(n), ins = static_cast<size_t>(k);
+  std::vector<double> by_input(w.size()), y(static_cast<size_t>(rows) * outs);
+  for (size_t o = 0; o < outs; ++o)
+    for (size_t c = 0; c < ins; ++c) by_input[c * outs + o] = std::fabs(w[o * ins + c]);
+  for (size_t i = 0; i < static_cast<size_t>(rows); ++i)
+    for (size_t c = 0; c < ins; ++c)
+      for (size_t o = 0; o < outs; ++o) y[i * outs + o] += x[i * ins + c] * by_input[c * outs + o];
+  return y;
 }
 
 std::vector<float> rounded(const std::vector<float>& w, Dtype dtype) {
@@ -49,14 +56,12 @@ Moments moments(const Rows& x, int i, double eps) {
 }  // namespace
 
 double half_of_last_place(Dtype dtype) {
-  return dtype == Dtype::bf16 ? 0x1p-9 : dtype == Dtype::f16 ? 0x1p-11 : 0x1p-24;
+  return dtype == Dtype::bf16 ? 0x1p-8 : dtype == Dtype::f16 ? 0x1p-11 : 0x1p-24;
 }
 
 Numerics Numerics::of(const Backend& backend, Dtype dtype) {
   const Dtype stream = dtype == Dtype::f16 ? dtype : Dtype::f32;
-  return {.dtype = dtype,
-          .stream = stream,
-          .folds_norms = !backend.host && stream == dtype && dtype != Dtype::f32};
+  return {.dtype = dtype, .stream = stream, .folds_norms = backend.folds_norm(dtype, stream)};
 }
 
 Rows take(const Rows& x, const std::vector<int>& index) {
@@ -104,7 +109,7 @@ Rows Ops::linear(const Rows& x, const Matrix& m, Dtype dtype, Activation act) co
   Rows y = result(x.count, m.n, product(x.value, x.count, w, bias, m.n, k, act));
   std::vector<double> in(x.value.size());
   for (size_t i = 0; i < in.size(); ++i) in[i] = off(x, i) + chain(k) * std::fabs(x.value[i]);
-  y.bound = product(in, x.count, magnitudes(w), nullptr, m.n, k);
+  y.bound = sizes(in, x.count, w, m.n, k);
   for (int i = 0; i < y.count; ++i)
     for (int o = 0; o < m.n; ++o) {
       double& b = y.off(i)[o];
@@ -124,6 +129,7 @@ Rows Ops::layer_norm(const Rows& x, const Norm& n) const {
                                          .gamma = vector_view(n.gamma.data(), Dtype::f32, x.width),
                                          .beta = vector_view(n.beta.data(), Dtype::f32, x.width),
                                          .eps = n.eps,
+                                         .out = {},
                                          .rows = in.ragged()}));
   for (int i = 0; i < x.count; ++i) {
     const Moments m = moments(x, i, n.eps);
@@ -163,7 +169,7 @@ Rows Ops::norm_linear(const Rows& x, const Norm& n, const Matrix& m, Activation 
     for (int c = 0; c < x.width; ++c)
       in[static_cast<size_t>(i) * k + static_cast<size_t>(c)] =
           std::fabs(x.row(i)[c]) / moments(x, i, n.eps).deviation;
-  const std::vector<double> size = product(in, x.count, w, nullptr, m.n, x.width);
+  const std::vector<double> size = sizes(in, x.count, w, m.n, x.width);
   for (size_t i = 0; i < y.bound.size(); ++i)
     y.bound[i] += 1.13 * (half_of_last_place(numerics_.dtype) + chain(x.width)) * size[i];
   store_rows(y);

@@ -36,7 +36,7 @@ struct Rows {
 Rows take(const Rows& x, const std::vector<int>& index);  // rows
 Rows columns(const Rows& x, int first, int width);        // of every row
 Rows side_by_side(const std::vector<Rows>& parts);        // the same number of rows each
-double half_of_last_place(Dtype dtype);                   // relative: 2^-24, bf16 2^-9, f16 2^-11
+double half_of_last_place(Dtype dtype);                   // relative: 2^-24, bf16 2^-8, f16 2^-11
 
 // What a pass computes in.
 struct Numerics {

@@ -47,7 +47,8 @@ Ops::Attended Ops::attention(const Rows& q, const Rows& k, const Rows& v, const 
                      .kv = {given_k.heads(heads), given_v.heads(heads)},
                      .q_rows = given_q.ragged(),
                      .kv_rows = given_k.ragged(),
-                     .scale = static_cast<float>(scale)};
+                     .scale = static_cast<float>(scale),
+                     .out = {}};
   if (!bias.empty()) args.key_bias = vector_view(bias.data(), Dtype::f32, keys);
   const reference::Attended got = reference::attention(args);
   args.kv.v = size_of_v.heads(heads);
@@ -74,7 +75,7 @@ Ops::Attended Ops::attention(const Rows& q, const Rows& k, const Rows& v, const 
         d = std::max(d, scale * sum);
       }
       const double factor = 4 * (d + bias_off) + 2 * chain(keys) + 32 * kUnit + 3e-7 +
-                            (narrow ? 4 * half_of_last_place(numerics_.dtype) + 2e-4 : 0);
+                            (narrow ? 2 * half_of_last_place(numerics_.dtype) + 2e-4 : 0);
       for (int c = h * head_dim; c < (h + 1) * head_dim; ++c)
         a.out.off(i)[c] =
             factor * sizes[static_cast<size_t>(i) * static_cast<size_t>(q.width) + static_cast<size_t>(c)] +
@@ -87,8 +88,8 @@ Ops::Attended Ops::attention(const Rows& q, const Rows& k, const Rows& v, const 
 
 Rows Ops::row_norm(const Rows& x, int heads) const {
   const Given in(x);
-  Rows y =
-      column_of(reference::row_norm({.x = heads == 1 ? in.matrix() : in.heads(heads), .rows = in.ragged()}));
+  Rows y = column_of(
+      reference::row_norm({.x = heads == 1 ? in.matrix() : in.heads(heads), .out = {}, .rows = in.ragged()}));
   for (int i = 0; i < x.count; ++i) {
     double sum = 0;
     for (int c = 0; c < x.width; ++c) sum += off(x, i, c) * off(x, i, c);
@@ -102,6 +103,7 @@ Rows Ops::head_score(const Rows& p, double divisor, const Rows& weight) const {
   Rows y = column_of(reference::head_score({.probs = in.matrix(),
                                             .weight = weight.count ? by.column() : Tensor{},
                                             .divisor = static_cast<float>(divisor),
+                                            .out = {},
                                             .rows = in.ragged()}));
   for (int i = 0; i < p.count; ++i) {
     double sum = 0, moved = 0;
@@ -115,7 +117,7 @@ Rows Ops::head_score(const Rows& p, double divisor, const Rows& weight) const {
 // log_softmax falls by the other's probability for what the difference of its inputs grows.
 Rows Ops::keep_log_prob(const Rows& two) const {
   const Given in(two);
-  Rows y = column_of(reference::keep_log_prob({.x = in.matrix(), .rows = in.ragged()}));
+  Rows y = column_of(reference::keep_log_prob({.x = in.matrix(), .out = {}, .rows = in.ragged()}));
   for (int i = 0; i < two.count; ++i) {
     const double moved = off(two, i, 0) + off(two, i, 1);
     y.off(i)[0] =
@@ -144,9 +146,9 @@ Rows Ops::global_half(const Rows& x, int special) const {
 Rows Ops::directions(const Rows& x, int heads) const {
   const Given in(x);
   const int width = x.width / heads;
-  Rows y =
-      result(x.count, width,
-             reference::direction({.x = heads == 1 ? in.matrix() : in.heads(heads), .rows = in.ragged()}));
+  Rows y = result(x.count, width,
+                  reference::direction(
+                      {.x = heads == 1 ? in.matrix() : in.heads(heads), .out = {}, .rows = in.ragged()}));
   for (int i = 0; i < x.count; ++i) {
     std::vector<double> mean(static_cast<size_t>(width)), moved(mean);
     for (int c = 0; c < x.width; ++c) {
@@ -199,7 +201,9 @@ Rows Ops::merged(const Rows& x, Rows& size, const std::vector<int>& kept, const 
                                             .kept = vector_view(kept.data(), Dtype::i32, n),
                                             .from = in.ragged(),
                                             .to = out.ragged(),
-                                            .rule = rule});
+                                            .rule = rule,
+                                            .out = {},
+                                            .out_size = {}});
   Rows y = result(n, x.width, std::move(got.out)), new_size = column_of(std::move(got.out_size));
   const bool weighted = rule == MergeRule::size_weighted;
   for (int o = 0; o < n; ++o) {
