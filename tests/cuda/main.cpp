@@ -23,11 +23,7 @@ int main(int argc, char** argv) {
                {"linear_e4m3", test_linear_e4m3},
                {"linear_i8", test_linear_i8},
                {"alike", test_alike},
-               {"rows", test_rows},
-               {"select", test_select},
-               {"merge", test_merge},
                {"graph", test_graph},
-               {"roles", test_roles},
                {"vit", test_vit},
                {"vit_graphs", test_vit_graphs}};
   for (const auto& part : parts) {

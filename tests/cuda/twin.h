@@ -145,11 +145,7 @@ void test_linear_e4m3();
 void test_linear_i8();
 void test_alike();
 void test_mlp();
-void test_rows();
-void test_select();
-void test_merge();
 void test_graph();
-void test_roles();
 void test_vit();
 void test_vit_graphs();
 
