@@ -64,7 +64,8 @@ class Batch {
                      .batch = 1,
                      .row_capacity = length(i) + spare_,
                      .max_len = length(i)},
-            .first = begin(i)};
+            .first = begin(i),
+            .sequence = i};
   }
   Ragged ragged() { return all(Side::host).rows; }
 
@@ -112,6 +113,9 @@ inline testing::AssertionResult near(const std::vector<double>& got, const std::
                                      << first / static_cast<size_t>(cols) << " col "
                                      << first % static_cast<size_t>(cols) << ": got " << got[first]
                                      << ", wanted " << want[first] << " within " << bound[first];
+}
+inline bool same_bits(const double* a, const double* b, size_t n) {
+  return std::memcmp(a, b, n * sizeof *a) == 0;
 }
 // A bound for each wanted value.
 template <class F>

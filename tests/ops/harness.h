@@ -108,7 +108,9 @@ struct Part {
   Side side = Side::host;
   Ragged rows;
   int64_t first = 0;
+  int sequence = -1;  // -1: all
 };
+inline Part whole(Side side) { return {.side = side, .rows = {}}; }
 
 // Rows of values between two guard zones, with `gap` values behind every row, on both sides. All bytes start
 // as a pattern: NaN, so that reading what is not there shows, or a number that nothing computes. Changes on

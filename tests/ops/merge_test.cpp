@@ -52,6 +52,7 @@ TEST_P(Merge, match_finds_the_most_similar_alone_and_on_any_number_of_threads) {
     };
     match_on(b.all(Side::backend), 1);
     const std::vector<double> best = m.best.values(b.rows()), similarity = m.similarity.values(b.rows());
+    const std::vector<uint8_t> bits = m.similarity.bytes();
     EXPECT_TRUE(m.best.untouched_behind(b.rows()) && m.similarity.untouched_behind(b.rows()));
     for (int i = 0; i < b.rows(); ++i) {
       const size_t n = static_cast<size_t>(i);
@@ -70,7 +71,7 @@ TEST_P(Merge, match_finds_the_most_similar_alone_and_on_any_number_of_threads) {
       m.best.restore(), m.similarity.restore();
       match_on(b.all(Side::backend), threads);
       EXPECT_EQ(m.best.values(b.rows()), best);
-      EXPECT_EQ(m.similarity.values(b.rows()), similarity);
+      EXPECT_TRUE(m.similarity.bytes() == bits);
     }
     for (int s = b.size() - 1; s >= 0; --s) {
       match_on(b.alone(Side::backend, s), 1);
@@ -78,7 +79,7 @@ TEST_P(Merge, match_finds_the_most_similar_alone_and_on_any_number_of_threads) {
         if (const double found = best[static_cast<size_t>(i)]; found >= 0) {
           EXPECT_EQ(m.best.get(i) + b.begin(s), found);
         }
-      EXPECT_EQ(m.similarity.values(b.rows()), similarity);
+      EXPECT_TRUE(m.similarity.bytes() == bits);
     }
   });
 }

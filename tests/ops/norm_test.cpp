@@ -25,11 +25,10 @@ struct Norms {
     x.normals(1, b.rows(), 3), gamma.normals(2, dim), beta.normals(3, dim);
   }
   LayerNormArgs args(const Part& p, Array& out) {
-    const Part whole{.side = p.side, .rows = {}};
     return {.x = x.matrix(p),
             .index = {},
-            .gamma = plain ? Tensor{} : gamma.vector(whole),
-            .beta = plain ? Tensor{} : beta.vector(whole),
+            .gamma = plain ? Tensor{} : gamma.vector(whole(p.side)),
+            .beta = plain ? Tensor{} : beta.vector(whole(p.side)),
             .out = out.matrix(p),
             .rows = p.rows};
   }

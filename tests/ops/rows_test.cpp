@@ -138,10 +138,8 @@ TEST_P(Rows, gather_moves_the_rows_of_its_index) {
   over_rows_to_move([](Batch& b, Array& x, Array& index) {
     Array out(x.dtype(), b.capacity(), x.cols());
     const auto args = [&](const Part& p) {
-      return GatherArgs{.x = x.matrix({.side = p.side, .rows = {}}),
-                        .index = index.vector(p),
-                        .out = out.matrix(p),
-                        .rows = p.rows};
+      return GatherArgs{
+          .x = x.matrix(whole(p.side)), .index = index.vector(p), .out = out.matrix(p), .rows = p.rows};
     };
     expect_claims(b, {{&out, reference::gather(args(b.all(Side::host)))}},
                   [&](Context& on, const Part& p) { gather(on, args(p)); });
@@ -153,10 +151,8 @@ TEST_P(Rows, scatter_puts_rows_where_its_index_says_and_leaves_the_others) {
     Array x(other.dtype(), b.capacity(), other.cols()), out = other.as(other.dtype());
     x.normals(9, b.rows(), 100);
     const auto args = [&](const Part& p) {
-      return ScatterArgs{.x = x.matrix(p),
-                         .index = index.vector(p),
-                         .out = out.matrix({.side = p.side, .rows = {}}),
-                         .rows = p.rows};
+      return ScatterArgs{
+          .x = x.matrix(p), .index = index.vector(p), .out = out.matrix(whole(p.side)), .rows = p.rows};
     };
     expect_claims(b, {{&out, reference::scatter(args(b.all(Side::host)))}},
                   [&](Context& on, const Part& p) { scatter(on, args(p)); });
