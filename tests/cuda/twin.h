@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cuda_runtime.h>
+#include <gtest/gtest.h>
 
 #include <cmath>
 #include <cstdio>
@@ -22,23 +23,14 @@ constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 struct Tally {
-  int checks = 0, failures = 0;
-  void check(bool ok, const std::string& what) {
-    ++checks;
-    if (ok) return;
-    if (++failures <= 40) std::printf("FAILED %s\n", what.c_str());
-  }
+  void check(bool ok, const std::string& what) { EXPECT_TRUE(ok) << what; }
 };
 inline Tally tally;
 
 inline void queued(cudaError_t e, const std::string& what) {
-  tally.check(e == cudaSuccess, what + ": queue: " + cudaGetErrorString(e));
+  EXPECT_EQ(e, cudaSuccess) << what << ": queue: " << cudaGetErrorString(e);
   const cudaError_t done = cudaDeviceSynchronize();
-  tally.check(done == cudaSuccess, what + ": run: " + cudaGetErrorString(done));
-  if (done != cudaSuccess) {
-    std::printf("stopped: the device is unusable after %s\n", what.c_str());
-    std::exit(1);
-  }
+  EXPECT_EQ(done, cudaSuccess) << what << ": run: " << cudaGetErrorString(done);
 }
 
 inline uint16_t narrow(float v, Dtype d) { return d == Dtype::f16 ? f32_to_f16(v) : f32_to_bf16(v); }
@@ -138,18 +130,13 @@ inline void untouched(const Twin& t, size_t live, const std::string& what) {
               what + ": " + std::to_string(written) + " values past the live rows were written");
 }
 
-void test_attention();
 void test_linear();
 void test_linear_small();
 void test_linear_e4m3();
 void test_linear_i8();
 void test_alike();
 void test_mlp();
-void test_rows();
-void test_select();
-void test_merge();
 void test_graph();
-void test_roles();
 void test_vit();
 void test_vit_graphs();
 

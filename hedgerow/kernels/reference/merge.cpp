@@ -62,7 +62,7 @@ Merged merge(const MergeArgs& a) {
       std::vector<double> sum(dim, 0.0);
       for (int j : members) {
         const double share = weighted ? size[j] : 1;
-        for (int64_t c = 0; c < dim; ++c) sum[c] += share * a.x.row<float>(j)[c];
+        for (int64_t c = 0; c < dim; ++c) sum[c] += share * value(a.x, j, c);
         total += share;
         new_size +=
             weighted || j == kept[o] ? size[j] : static_cast<double>(a.similarity.as<float>()[j]) * size[j];

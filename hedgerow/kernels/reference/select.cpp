@@ -18,6 +18,12 @@ std::vector<double> weights_of(const std::vector<float>& score) {
   return w;
 }
 
+// Is `a` nearer to `height` than `b`? On one side of it exactly, even where distances round to the same.
+bool nearer(double a, double b, double height) {
+  if ((a <= height) == (b <= height)) return a <= height ? a > b : a < b;
+  return std::fabs(height - a) < std::fabs(height - b);
+}
+
 // Sampling by inverse transform; `order` is best first. Returns places in `order`.
 std::vector<size_t> ats(const std::vector<float>& score, const std::vector<size_t>& order, int samples) {
   const size_t m = order.size();
@@ -36,7 +42,7 @@ std::vector<size_t> ats(const std::vector<float>& score, const std::vector<size_
     const double height = start + (1 - start) * (static_cast<double>(i) / (samples - 1));
     size_t nearest = 0;
     for (size_t j = 1; j < m; ++j)
-      if (std::fabs(height - cdf[j]) < std::fabs(height - cdf[nearest])) nearest = j;
+      if (nearer(cdf[j], cdf[nearest], height)) nearest = j;
     places.push_back(m - 1 - nearest);
   }
   return places;
