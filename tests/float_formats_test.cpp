@@ -33,11 +33,11 @@ TEST(FloatFormats, e4m3_rounds_to_nearest_even_and_back) {
 }
 
 TEST(FloatFormats, e4m3_unit_is_the_least_power_of_two_that_fits) {
-  EXPECT_EQ(e4m3_unit(448), 1.0f);
-  EXPECT_EQ(e4m3_unit(449), 2.0f);
-  EXPECT_EQ(e4m3_unit(224), 0.5f);
-  EXPECT_EQ(e4m3_unit(225), 1.0f);
-  EXPECT_EQ(e4m3_unit(0), 1.0f);
+  EXPECT_EQ(e4m3_scale(448), 1.0f);
+  EXPECT_EQ(e4m3_scale(449), 2.0f);
+  EXPECT_EQ(e4m3_scale(224), 0.5f);
+  EXPECT_EQ(e4m3_scale(225), 1.0f);
+  EXPECT_EQ(e4m3_scale(0), 1.0f);
 }
 
 TEST(FloatFormats, f16_rounds_to_nearest_even_and_back) {

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "hedgerow/cli/bench_attention_case.h"
 #include "hedgerow/cli/bench_support.h"
 #include "hedgerow/cli/commands.h"
 #include "hedgerow/cli/flags.h"
@@ -20,61 +21,12 @@
 namespace hedgerow::cli {
 namespace {
 
-constexpr int kHeadDim = 64, kFewRows = 20, kFewHeads = 3;
+constexpr int kFewRows = 20, kFewHeads = 3;
 
 struct Flags {
   std::string batches = "1,8,32", lengths = "20,50,99,197,577", dtypes, json, device = "cpu";
   int heads = 6, threads = default_threads();
   double spread = 0.3, seconds = 0.3;
-};
-
-// Packed q, k, v of sequences whose lengths are drawn around a mean, and the call on them, in the memory that
-// the backend computes in.
-class Case {
- public:
-  Case(const Backend& backend, int batch, int heads, double mean, double spread, Dtype dtype) {
-    const Rng rng{3, 0};
-    std::vector<int32_t> offsets(1, 0);
-    int longest = 0;
-    for (int i = 0; i < batch; ++i) {
-      const double factor = batch == 1 ? 1 : 1 + spread * (2 * rng.uniform(static_cast<uint64_t>(i)) - 1);
-      const int n = std::max(1, static_cast<int>(std::lround(mean * factor)));
-      offsets.push_back(offsets.back() + n);
-      longest = std::max(longest, n);
-      flops_ += 4.0 * n * n * heads * kHeadDim;
-    }
-    const int rows = offsets.back();
-    const size_t values = static_cast<size_t>(rows) * 3 * heads * kHeadDim,
-                 width = static_cast<size_t>(bytes_of(dtype));
-    Buffer qkv(values * width);
-    for (size_t i = 0; i < values; ++i) {
-      const float v = static_cast<float>(rng.uniform(i) * 2 - 1);
-      if (dtype == Dtype::f32) qkv.as<float>()[i] = v;
-      if (dtype == Dtype::bf16) qkv.as<uint16_t>()[i] = f32_to_bf16(v);
-      if (dtype == Dtype::f16) qkv.as<uint16_t>()[i] = f32_to_f16(v);
-    }
-    qkv_ = backend.host ? std::move(qkv) : copy_on(backend, qkv.as(), values * width);
-    offsets_ = copy_on(backend, offsets.data(), offsets.size() * sizeof(int32_t));
-    out_ = allocate_on(backend, values / 3 * width);
-    const Ragged ragged{offsets_.as<int32_t>(), batch, rows, longest};
-    const auto part = [&](size_t i) {
-      const size_t at = i * static_cast<size_t>(heads) * kHeadDim * width;
-      return heads_view(qkv_.as<char>() + at, dtype, rows, heads, kHeadDim, 3 * heads * kHeadDim);
-    };
-    args_.q = part(0);
-    args_.kv = {part(1), part(2)};
-    args_.q_rows = args_.kv_rows = ragged;
-    args_.scale = 1.0f / std::sqrt(static_cast<float>(kHeadDim));
-    args_.out = heads_view(out_.as(), dtype, rows, heads, kHeadDim);
-  }
-  const AttentionArgs& args() const { return args_; }
-  double flops() const { return flops_; }
-  int longest() const { return args_.q_rows.max_len; }
-
- private:
-  Buffer offsets_, qkv_, out_;
-  AttentionArgs args_;
-  double flops_ = 0;
 };
 
 // Seconds a call, over `calls` of them.
@@ -104,7 +56,8 @@ struct Timing {
 };
 
 // Rounds that begin with the peak; `once` measures one call. Medians.
-Timing rounds_of(const Flags& flags, Context& on, const Case& c, const std::function<double()>& once) {
+Timing rounds_of(const Flags& flags, Context& on, const AttentionCase& c,
+                 const std::function<double()>& once) {
   std::vector<double> elapsed, peaks, share;
   const double begin = now_s();
   for (int round = 0; round < 5 || now_s() - begin < flags.seconds; ++round) {
@@ -115,7 +68,7 @@ Timing rounds_of(const Flags& flags, Context& on, const Case& c, const std::func
   return {median(elapsed), 0, median(peaks), median(share)};
 }
 
-Timing time_here(const Flags& flags, Context& on, const Case& c) {
+Timing time_here(const Flags& flags, Context& on, const AttentionCase& c) {
   on.reserve_scratch(on.backend().scratch_bytes(c.longest(), flags.heads, kHeadDim));
   const auto call = [&] { attention(on, c.args()); };
   const double once = timed(2, call);
@@ -124,7 +77,7 @@ Timing time_here(const Flags& flags, Context& on, const Case& c) {
 }
 
 // Recorded calls behind each other, so that neither launching nor waiting shows in a call's time.
-Timing time_on_device(const Flags& flags, Context& on, const Case& c) {
+Timing time_on_device(const Flags& flags, Context& on, const AttentionCase& c) {
   constexpr int kRecorded = 100, kSingle = 20;
   const Memory& device = on.backend().memory;
   attention(on, c.args());  // what a first call sets up must not be recorded
@@ -159,7 +112,7 @@ void sweep(const Flags& flags, const Backend& backend, nlohmann::json& json) {
     const Dtype dtype = parse_dtype(name);
     for (const int batch : int_list(flags.batches, "--batches", 1, 4096))
       for (const int length : int_list(flags.lengths, "--lengths", 1, 65536)) {
-        const Case c(backend, batch, flags.heads, length, flags.spread, dtype);
+        const AttentionCase c(backend, batch, flags.heads, length, flags.spread, dtype);
         const Timing t = device ? time_on_device(flags, on, c) : time_here(flags, on, c);
         const double gflops = c.flops() / t.call_s * 1e-9;
         std::vector<std::string> cells = {name,
@@ -193,7 +146,7 @@ void call_cost(const Flags& flags, const Backend& backend, nlohmann::json& json)
   Table table({"dtype", "threads", "call us", "bare us", "difference us"});
   for (const std::string& name : split_list(flags.dtypes, "--dtypes"))
     for (const int threads : {1, 2}) {
-      const Case c(backend, 1, kFewHeads, kFewRows, 0, parse_dtype(name));
+      const AttentionCase c(backend, 1, kFewHeads, kFewRows, 0, parse_dtype(name));
       Context on(backend, threads);
       on.reserve_scratch(backend.scratch_bytes(kFewRows, kFewHeads, kHeadDim));
       const auto t = in_turns({[&] { attention(on, c.args()); },
@@ -229,7 +182,7 @@ void layer_cost(const Flags& flags, const Backend& backend, nlohmann::json& json
 
     Context on(backend, flags.threads, Sums::fast);
     on.reserve_scratch(backend.scratch_bytes(kFewRows, c.heads, c.head_dim()));
-    const Case attend(backend, 1, c.heads, kFewRows, 0, dtype);
+    const AttentionCase attend(backend, 1, c.heads, kFewRows, 0, dtype);
     const Ragged rows = attend.args().q_rows;
     Buffer x(4u * kFewRows * c.dim), h(4u * kFewRows * c.dim), wide(4u * kFewRows * c.hidden_dim);
     const Tensor residual = matrix_view(x.as(), Dtype::f32, kFewRows, c.dim),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Pruning methods as data: which method, where, and how much per image. prune.cpp turns them into ops at four
-// places of a block (before it, inside attention, between attention and MLP, after it).
+// Pruning methods as data: which method, where, and how much per image. vit_prune.cpp turns them into ops at
+// four places of a block (before it, inside attention, between attention and MLP, after it).
 #pragma once
 
 #include <cstdint>

@@ -3,6 +3,7 @@
 // precision of the sums, so that one wrong place shows; normal numbers within what Hopper's sums may lose.
 // Row counts around the tiles' edges, tails in n and k, rows that are not there.
 #include "hedgerow/kernels/reference/reference.h"
+#include "tests/cuda/definitions.h"
 #include "tests/cuda/twin.h"
 
 namespace hedgerow::cuda::test {
@@ -91,7 +92,7 @@ void run(const Case& c) {
     a.rows = rows.view(on);
     return a;
   };
-  const std::vector<double> want = reference::linear(args(false), w.data(), bias.data(), c.n, c.k);
+  const std::vector<double> want = definition_of(args(false), w.data(), bias.data(), c.n, c.k);
   const size_t live = static_cast<size_t>(c.rows) * n;
   for (const LinearPlan& plan : plans()) {
     char name[160];

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Products of few rows, and those that normalise their rows first, against their definition in double.
 #include "hedgerow/kernels/reference/reference.h"
+#include "tests/cuda/definitions.h"
 #include "tests/cuda/twin.h"
 
 namespace hedgerow::cuda::test {
@@ -77,7 +78,7 @@ void run(const Case& c, const std::string& title) {
     a.rows = rows.view(on);
     return a;
   };
-  const std::vector<double> want = reference::linear(args(false), w.data(), bias.data(), c.n, c.k);
+  const std::vector<double> want = definition_of(args(false), w.data(), bias.data(), c.n, c.k);
   for (const LinearPlan& plan : c.plans) {
     const std::string name = title + " " + name_of(plan);
     std::vector<unsigned char> before;

@@ -2,6 +2,7 @@
 // Products: every tile shape and split, row counts around the tile edges, all epilogues, rows that are not
 // there.
 #include "hedgerow/kernels/reference/reference.h"
+#include "tests/cuda/definitions.h"
 #include "tests/cuda/twin.h"
 
 namespace hedgerow::cuda::test {
@@ -85,7 +86,7 @@ void run(const Case& c, const std::string& title) {
     if (c.moments) a.moments = matrix_view(moments.at(on), Dtype::f32, rows.capacity(), c.n / 64 * 2);
     return a;
   };
-  const std::vector<double> want = reference::linear(args(false), w.data(), bias.data(), c.n, c.k);
+  const std::vector<double> want = definition_of(args(false), w.data(), bias.data(), c.n, c.k);
   const size_t live = static_cast<size_t>(c.rows) * c.n;
   for (const LinearPlan& plan : c.plans) {
     const std::string name =

@@ -3,6 +3,7 @@
 // both activations, f32 and 16-bit rows, in place and not. Rows repeat, so that the slow definition need not
 // compute all.
 #include "hedgerow/kernels/reference/reference.h"
+#include "tests/cuda/definitions.h"
 #include "tests/cuda/twin.h"
 
 namespace hedgerow::cuda::test {
@@ -42,7 +43,7 @@ struct Model {
     Batch all({kDistinct}, 0);
     MlpArgs args = arguments(base, base, false);
     args.rows = all.view(false);
-    want = reference::mlp(args, m1.data(), b1.data(), m2.data(), b2.data());
+    want = definition_of(args, m1.data(), b1.data(), m2.data(), b2.data());
   }
   std::vector<float> matrix(int n, int k, uint64_t seed) const {
     std::vector<float> m(static_cast<size_t>(n) * k);

@@ -5,7 +5,7 @@
 
 #include "hedgerow/core/error.h"
 #include "hedgerow/kernels/cuda/cuda.h"
-#include "hedgerow/vision/batch_plan.h"
+#include "hedgerow/vision/methods.h"
 #include "hedgerow/vision/prune_schedule.h"
 #include "hedgerow/vision/vit_random.h"
 #include "tests/cuda/twin.h"
@@ -222,7 +222,7 @@ void one_result(PruneMethod method, Dtype dtype) {
   const VitResult& r = forward(state, backwards.data(), kPictures, how);
   for (size_t i = 0; i < kPictures; ++i)
     same(i, r.logits + (kPictures - 1 - i) * classes, r.kept[kPictures - 1 - i], "backwards");
-  if (merges_rows(method) || method == PruneMethod::evit) return;
+  if (traits_of(method).merges || method == PruneMethod::evit) return;
   how.layout = Layout::padded;
   const Results grid = run(state, pictures, how);
   for (size_t i = 0; i < kPictures; ++i) same(i, &grid.logits[i * classes], grid.kept[i], "in the full grid");

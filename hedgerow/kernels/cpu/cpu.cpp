@@ -12,86 +12,10 @@
 #include "hedgerow/kernels/between.h"
 #include "hedgerow/kernels/cpu/level.h"
 #include "hedgerow/kernels/cpu/linear/split.h"
+#include "hedgerow/kernels/cpu/tasks.h"
 
 namespace hedgerow::cpu {
 namespace {
-
-enum LevelIndex {
-#define HEDGEROW_CPU_LEVEL(name, flags, description, weights, condition, presence) k_##name,
-#include "hedgerow/kernels/cpu/levels.def"
-#undef HEDGEROW_CPU_LEVEL
-  kLevels
-};
-
-// The compiler's check covers the processor and the operating system's saving of the wide registers.
-#define supports(feature) __builtin_cpu_supports(#feature)
-#define HEDGEROW_CPU_LEVEL(name, flags, description, weights, condition, presence) \
-  bool has_##name() {                                                              \
-    static const bool has = condition;                                             \
-    return has;                                                                    \
-  }
-#include "hedgerow/kernels/cpu/levels.def"
-#undef HEDGEROW_CPU_LEVEL
-#undef supports
-
-// Only the levels that run here are filled: even filling is code built for that level.
-struct Levels {
-  Level level[kLevels] = {};
-  Levels() {
-#define HEDGEROW_CPU_LEVEL(id, flags, description, weights, condition, presence) \
-  if (has_##id()) {                                                              \
-    fill_linear_##id(level[k_##id]);                                             \
-    fill_attention_##id(level[k_##id]);                                          \
-    fill_rows_##id(level[k_##id]);                                               \
-    fill_match_##id(level[k_##id]);                                              \
-    fill_peak_##id(level[k_##id]);                                               \
-    level[k_##id].name = #id;                                                    \
-  }
-#include "hedgerow/kernels/cpu/levels.def"
-#undef HEDGEROW_CPU_LEVEL
-  }
-};
-
-// Filled before the first table is handed out.
-const Level& level_at(int index) {
-  static const Levels levels;
-  return levels.level[index];
-}
-
-// How many tasks some work is worth: one below 2 us, else pieces of at least 1 us, enough per thread to even
-// out.
-int tasks_for(const Context& on, double work_ns, int64_t most) {
-  if (on.threads() == 1 || work_ns < 2000) return most > 0 ? 1 : 0;
-  return static_cast<int>(std::min<int64_t>(
-      most, std::min<int64_t>(int64_t{8} * on.threads(), static_cast<int64_t>(work_ns / 1000))));
-}
-
-// f(begin, end, worker) over [0, n) in even ranges.
-template <class F>
-void for_ranges(Context& on, int n, double work_ns, F&& f) {
-  const int tasks = tasks_for(on, work_ns, n);
-  on.run(tasks, [&](int task, int worker) {
-    f(static_cast<int>(static_cast<int64_t>(n) * task / tasks),
-      static_cast<int>(static_cast<int64_t>(n) * (task + 1) / tasks), worker);
-  });
-}
-
-// f(sequence, begin, end, worker): every sequence, and where sequences are fewer than threads also ranges of
-// [0, n) in steps of `grain`.
-template <class F>
-void for_sequences(Context& on, int batch, int n, int grain, double work_ns, F&& f) {
-  int parts = 1;
-  if (on.threads() > 1 && work_ns >= 2000 && batch > 0 && batch < 4 * on.threads())
-    parts = std::max(1, std::min((n + grain - 1) / grain, 4 * on.threads() / batch));
-  const int steps = (n + grain - 1) / grain;
-  const auto at = [&](int part) {
-    return static_cast<int>(std::min<int64_t>(n, static_cast<int64_t>(steps) * part / parts * grain));
-  };
-  const auto piece = [&](int i, int worker) { f(i / parts, at(i % parts), at(i % parts + 1), worker); };
-  for_ranges(on, batch * parts, work_ns, [&](int begin, int end, int worker) {
-    for (int i = begin; i < end; ++i) piece(i, worker);
-  });
-}
 
 double elements(const Tensor& x, int rows) {
   return static_cast<double>(rows) * static_cast<double>(x.rank > 1 ? x.extents[1] : 1) *
@@ -327,16 +251,6 @@ struct Table {
   }
 };
 
-// Rows and the residual stream are widened to f32 wherever they are computed with.
-#define HEDGEROW_CPU_LEVEL(name, flags, description, weights_, condition, presence)      \
-  const Traits& traits_of_##name() {                                                     \
-    static constexpr Traits traits{                                                      \
-        .weights = weights_, .rows = {Dtype::f32, Dtype::bf16}, .residual = Dtype::f32}; \
-    return traits;                                                                       \
-  }
-#include "hedgerow/kernels/cpu/levels.def"
-#undef HEDGEROW_CPU_LEVEL
-
 constexpr Backend kTables[kLevels] = {
 #define HEDGEROW_CPU_LEVEL(name, flags, description, weights, condition, presence) \
   Table<k_##name>::make(#name, description, has_##name, traits_of_##name, presence),
@@ -354,12 +268,6 @@ const std::vector<const Backend*>& backends() {
     return found;
   }();
   return all;
-}
-
-const Level* level_named(const char* name) {
-  for (int i = 0; i < kLevels; ++i)
-    if (level_at(i).name && !std::strcmp(level_at(i).name, name)) return &level_at(i);
-  return nullptr;
 }
 
 }  // namespace hedgerow::cpu

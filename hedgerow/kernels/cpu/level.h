@@ -60,6 +60,22 @@ struct Level {
   bool multiplies_bf16;  // sums of pairs of bf16, by an instruction of its own
 };
 
+enum LevelIndex {
+#define HEDGEROW_CPU_LEVEL(name, flags, description, weights, condition, presence) k_##name,
+#include "hedgerow/kernels/cpu/levels.def"
+#undef HEDGEROW_CPU_LEVEL
+  kLevels
+};
+
+// What a level's table says of itself: does it run here, and what is legal.
+#define HEDGEROW_CPU_LEVEL(name, flags, description, weights, condition, presence) \
+  bool has_##name();                                                               \
+  const Traits& traits_of_##name();
+#include "hedgerow/kernels/cpu/levels.def"
+#undef HEDGEROW_CPU_LEVEL
+
+// The kernels of a level, filled before this first returns; empty where the level does not run here.
+const Level& level_at(int index);
 // The kernels of the level of this name; null: there is none, or it does not run here.
 const Level* level_named(const char* name);
 

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The matrix product with bias, activation and residual: packing the weights, and one task of the product.
 //
-// Every output is one chain of multiply-adds over k = 0, 1, ... from zero, whatever tile it falls into. Built
-// once per level.
+// Every output is one chain of multiply-adds over k from zero, whatever its tile. Built once per level.
 #include "hedgerow/kernels/cpu/gelu.h"
 #include "hedgerow/kernels/cpu/level.h"
 #include "hedgerow/kernels/cpu/linear/tile.h"
