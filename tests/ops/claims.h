@@ -167,10 +167,11 @@ void expect_outputs(std::vector<Output> outputs, Op&& op, Size size = {},
 // The same of op(on, part of the batch), and that every sequence alone, in its own place, leaves the bits it
 // has in the batch. The last goes first: writing behind the live rows shows.
 template <class Op>
-void expect_claims(Batch& b, std::vector<Output> outputs, Op&& op, Size size = {}) {
+void expect_claims(Batch& b, std::vector<Output> outputs, Op&& op, Size size = {},
+                   const std::vector<int>& threads = {2, 3}) {
   size.max_len = b.longest();
   expect_outputs(
-      outputs, [&](Context& on) { op(on, b.all(Side::backend)); }, size);
+      outputs, [&](Context& on) { op(on, b.all(Side::backend)); }, size, threads);
   if (!under_test.fixed) return;
   std::vector<std::vector<uint8_t>> together;
   for (const Output& o : outputs) together.push_back(o.array->bytes());
