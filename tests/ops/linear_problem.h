@@ -47,16 +47,19 @@ class LinearProblem {
       x_scales.set(r, 0.01 + 0.05 * Rng{5, 5}.uniform(row(r)));
       for (int c = 0; c < shape.k; ++c) {
         const uint64_t i = row(r) * static_cast<uint64_t>(shape.k) + static_cast<uint64_t>(c);
-        x.set(r, c, shape.in == Dtype::i8 ? whole(i, 127) : shape.whole ? whole(i, 2) : Rng{1, 1}.normal(i));
+        x.set(r, c,
+              shape.in == Dtype::i8 ? integer(i, 127)
+              : shape.whole         ? integer(i, 2)
+                                    : Rng{1, 1}.normal(i));
       }
       for (int c = 0; c < shape.n; ++c) {
         const uint64_t i = row(r) * static_cast<uint64_t>(shape.n) + static_cast<uint64_t>(c);
-        residual.set(r, c, shape.whole ? whole(i + 77, 40) : Rng{1, 2}.normal(i));
+        residual.set(r, c, shape.whole ? integer(i + 77, 40) : Rng{1, 2}.normal(i));
         if (shape.in_place) out.set(r, c, residual.value(r, c));
       }
     }
     for (int i = 0; i < shape.n; ++i)
-      bias.push_back(static_cast<float>(shape.whole ? whole(static_cast<uint64_t>(i) + 5, 20)
+      bias.push_back(static_cast<float>(shape.whole ? integer(static_cast<uint64_t>(i) + 5, 20)
                                                     : Rng{1, 3}.normal(static_cast<uint64_t>(i))));
     pack();
   }
@@ -120,7 +123,7 @@ class LinearProblem {
 
  private:
   static uint64_t row(int r) { return static_cast<uint64_t>(r % kDistinct); }
-  static double whole(uint64_t i, int most) {
+  static double integer(uint64_t i, int most) {
     return std::floor(Rng{7, 3}.uniform(i) * (2 * most + 1)) - most;
   }
   bool gelu() const { return shape.act != Activation::none; }
@@ -147,7 +150,7 @@ class LinearProblem {
       const double of_row =
           shape.in == Dtype::i8 ? 1.0 + static_cast<double>(i / k % 5) : 1;  // scales differ
       weights.push_back(static_cast<float>(
-          shape.whole ? whole(i + 1000, 2) : Rng{9, 9}.normal(i) / std::sqrt(1.0 * shape.k) * of_row));
+          shape.whole ? integer(i + 1000, 2) : Rng{9, 9}.normal(i) / std::sqrt(1.0 * shape.k) * of_row));
       most = std::max(most, std::fabs(weights.back()));
     }
     const float scale = e4m3_scale(most);
