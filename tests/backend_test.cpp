@@ -2,12 +2,38 @@
 // Choosing a backend, and what the checked entries refuse.
 #include <functional>
 
-#include "tests/support.h"
+#include "tests/ops/claims.h"
 
 namespace hedgerow::test {
 namespace {
 
-using Entry = KernelTest;
+// Runs on the level that HEDGEROW_KERNELS names, else on the best; a level that can't run here is skipped,
+// visibly.
+class Entry : public testing::Test {
+ protected:
+  void SetUp() override {
+    const char* forced = std::getenv("HEDGEROW_KERNELS");
+    for (const Backend* b : all_backends())
+      if (forced && forced == std::string(b->name) && !b->runs_here())
+        GTEST_SKIP() << forced << " needs " << b->description << ", which this machine does not have";
+    backend_ = &find_backend();
+  }
+  const Backend& backend() const { return *backend_; }
+  Context context(int threads = 1, int max_len = 0, int dim = 64) const {
+    Context on(backend(), threads);
+    on.reserve_scratch(backend().scratch_bytes(max_len, (dim + 31) / 32, 32));
+    return on;
+  }
+
+ private:
+  const Backend* backend_ = nullptr;
+};
+
+Tensor vector_of(const float* p, int64_t n) { return vector_view(p, Dtype::f32, n); }
+Tensor vector_of(const int32_t* p, int64_t n) { return vector_view(p, Dtype::i32, n); }
+Tensor matrix_of(const float* p, int64_t rows, int64_t cols) {
+  return matrix_view(p, Dtype::f32, rows, cols);
+}
 
 // The message of the Error that f throws; it is one line.
 std::string refusal(const std::function<void()>& f) {
@@ -132,7 +158,7 @@ TEST(Backends, ALevelThatDoesNotRunHereIsRefusedByName) {
 }
 
 TEST_F(Entry, AttentionRefusesWhatDoesNotFit) {
-  const Batch b({3, 2});
+  Batch b({3, 2}, 0);
   std::vector<float> q(5 * 64), out(5 * 64);
   Context on = context(1, 3, 64);
   const Tensor rows = heads_view(q.data(), Dtype::f32, 5, 2, 32),
@@ -178,7 +204,7 @@ TEST_F(Entry, AttentionRefusesWhatDoesNotFit) {
 }
 
 TEST_F(Entry, LinearRefusesForeignWeightsAndWrongShapes) {
-  const Batch b({2});
+  Batch b({2}, 0);
   std::vector<float> w(3 * 4, 1.0f), x(8, 1.0f), out(6);
   Context on = context();
   const PackedLinear packed = pack_linear(on, w.data(), nullptr, 3, 4, Dtype::f32);
@@ -207,7 +233,7 @@ TEST_F(Entry, LinearRefusesForeignWeightsAndWrongShapes) {
 }
 
 TEST_F(Entry, SelectRefusesAMissingRule) {
-  const Batch b({4});
+  Batch b({4}, 0);
   std::vector<float> score(4);
   std::vector<int32_t> kept(4), offsets(2);
   Context on = context(1, 4);
@@ -222,7 +248,7 @@ TEST_F(Entry, SelectRefusesAMissingRule) {
 }
 
 TEST_F(Entry, PatchifyRefusesSizesThatAreNoMultiples) {
-  const Batch b({5});
+  Batch b({5}, 0);
   const std::vector<float> image(3 * 32 * 33);
   const float* images[] = {image.data()};
   const int32_t height = 32, odd = 33, width = 32;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // One recorded graph serves every batch that fits: lengths, budgets and values change on the device between
 // replays, and every replay gives the bits of an eager run. Memory does not grow.
-#include "tests/cuda/twin.h"
+#include "tests/cuda/harness.h"
 
 namespace hedgerow::cuda::test {
 namespace {
@@ -11,14 +11,12 @@ constexpr int kRows = kBatch * kMost;
 
 // A prune and a block: score, choose, pack, normalise, project, attend, project with residual.
 struct Chain {
-  Twin x{Dtype::f16, static_cast<size_t>(kRows) * kDim}, offsets{Dtype::i32, kBatch + 1},
-      count{Dtype::i32, kBatch};
-  Twin gamma{Dtype::f32, kDim}, beta{Dtype::f32, kDim};
+  Array x{Dtype::f16, kRows, kDim}, offsets{Dtype::i32, kBatch + 1}, count{Dtype::i32, kBatch};
+  Array gamma{Dtype::f32, kDim}, beta{Dtype::f32, kDim}, out{Dtype::f16, kRows, kDim};
   Buffer score = device_buffer(kRows * 4), kept = device_buffer(kRows * 4),
          kept_offsets = device_buffer((kBatch + 1) * 4), packed = device_buffer(kRows * kDim * 2),
          norm = device_buffer(kRows * kDim * 2), qkv = device_buffer(kRows * kDim * 6),
          attended = device_buffer(kRows * kDim * 2);
-  Twin out{Dtype::f16, static_cast<size_t>(kRows) * kDim};
   PackedLinear w_qkv, w_out;
 
   Chain() {
@@ -27,25 +25,24 @@ struct Chain {
     for (size_t i = 0; i < w.size(); ++i) w[i] = static_cast<float>(rng.normal(i)) * 0.1f;
     w_qkv = pack_linear(w.data(), nullptr, 3 * kDim, kDim, Dtype::f16);
     w_out = pack_linear(w.data(), w.data(), kDim, kDim, Dtype::f16);
-    gamma.random(1), beta.random(2);
+    gamma.normals(1, kDim), beta.normals(2, kDim), offsets.set(0, 0);
   }
 
   void change(uint64_t seed) {
     const Rng rng{seed, 5};
-    x.random(seed);
     int total = 0;
     for (int i = 0; i < kBatch; ++i) {
       const int length = static_cast<int>(rng.uniform(i) * (kMost + 1));
       total += length;
-      offsets.set(i + 1, static_cast<float>(total));
-      count.set(i, static_cast<float>(static_cast<int>(rng.uniform(i + 100) * length)));
+      offsets.set(i + 1, total);
+      count.set(i, std::floor(rng.uniform(i + 100) * length));
     }
-    for (size_t i = static_cast<size_t>(total) * kDim; i < x.count; ++i) x.set(i, kNan);
-    x.push(), offsets.push(), count.push();
+    for (int i = 0; i < kRows * kDim; ++i)
+      x.set(i, i < total * kDim ? Rng{seed, 7}.normal(static_cast<uint64_t>(i)) : kNan);
   }
 
   cudaError_t queue(cudaStream_t stream) {
-    const Ragged all{static_cast<const int32_t*>(offsets.at(true)), kBatch, kRows, kMost};
+    const Ragged all{offsets.data<int32_t>(Side::backend), kBatch, kRows, kMost};
     const Ragged left{kept_offsets.as<const int32_t>(), kBatch, kRows, kMost};
     const auto rows = [](const void* p, int cols) { return matrix_view(p, Dtype::f16, kRows, cols); };
     const auto heads = [&](int i) {
@@ -55,16 +52,16 @@ struct Chain {
                  list = vector_view(kept.as(), Dtype::i32, kRows);
     cudaError_t first = cudaSuccess;
     const auto note = [&](cudaError_t e) { first = first == cudaSuccess ? e : first; };
-    note(row_norm(stream, {rows(x.at(true), kDim), scores, all}));
+    note(row_norm(stream, {rows(x.data<void>(Side::backend), kDim), scores, all}));
     SelectArgs choice;
-    choice.score = scores, choice.rows = all, choice.count = static_cast<const int32_t*>(count.at(true));
+    choice.score = scores, choice.rows = all, choice.count = count.data<int32_t>(Side::backend);
     choice.kept = list, choice.kept_offsets = kept_offsets.as<int32_t>();
     note(select(stream, choice));
-    note(gather(stream, {rows(x.at(true), kDim), list, rows(packed.as(), kDim), left}));
+    note(gather(stream, {rows(x.data<void>(Side::backend), kDim), list, rows(packed.as(), kDim), left}));
     LayerNormArgs n;
     n.x = rows(packed.as(), kDim), n.out = rows(norm.as(), kDim), n.rows = left;
-    n.gamma = vector_view(gamma.at(true), Dtype::f32, kDim);
-    n.beta = vector_view(beta.at(true), Dtype::f32, kDim);
+    n.gamma = vector_view(gamma.data<void>(Side::backend), Dtype::f32, kDim);
+    n.beta = vector_view(beta.data<void>(Side::backend), Dtype::f32, kDim);
     note(layer_norm(stream, n));
     Product project;
     project.x = rows(norm.as(), kDim), project.w = &w_qkv, project.out = rows(qkv.as(), 3 * kDim);
@@ -75,53 +72,54 @@ struct Chain {
     a.out = heads_view(attended.as(), Dtype::f16, kRows, kHeads, 64);
     note(attention(stream, a));
     project.x = rows(attended.as(), kDim), project.w = &w_out, project.act = Activation::gelu_erf;
-    project.residual = rows(packed.as(), kDim), project.out = rows(out.at(true), kDim);
+    project.residual = rows(packed.as(), kDim), project.out = rows(out.data<void>(Side::backend), kDim);
     note(linear(stream, project));
     return first;
   }
 };
 
-}  // namespace
-
-void test_graph() {
+TEST_F(CudaTest, a_recorded_graph_replays_what_eager_runs_give_and_memory_does_not_grow) {
   constexpr int kRounds = 200;
   Chain chain;
   cudaStream_t stream;
-  tally.check(cudaStreamCreate(&stream) == cudaSuccess, "graph: a stream");
+  ASSERT_EQ(cudaStreamCreate(&stream), cudaSuccess);
+  const auto finish = [&](cudaError_t e) {
+    queued(e), queued(cudaStreamSynchronize(stream));
+    chain.out.pull();
+  };
   chain.change(1);
-  queued(chain.queue(stream), "graph: eager");  // what is set up on first use is set up here
+  finish(chain.queue(stream));  // what is set up on first use is set up here
   cudaGraph_t graph = nullptr;
   cudaGraphExec_t ready = nullptr;
-  tally.check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal) == cudaSuccess,
-              "graph: begin");
-  const cudaError_t in_capture = chain.queue(stream);
-  tally.check(cudaStreamEndCapture(stream, &graph) == cudaSuccess && in_capture == cudaSuccess, "graph: end");
-  tally.check(cudaGraphInstantiate(&ready, graph, 0) == cudaSuccess, "graph: instantiate");
+  queued(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
+  queued(chain.queue(stream));
+  queued(cudaStreamEndCapture(stream, &graph));
+  ASSERT_EQ(cudaGraphInstantiate(&ready, graph, 0), cudaSuccess);
 
   size_t free_before = 0, free_after = 0, total = 0;
   cudaMemGetInfo(&free_before, &total);
   int differ = 0, nans = 0, empty = 0;
   for (int round = 0; round < kRounds; ++round) {
     chain.change(static_cast<uint64_t>(round) + 2);
-    chain.out.fill(kNan);
-    queued(chain.queue(stream), "graph: eager");
-    chain.out.pull();
-    const std::vector<unsigned char> eager = chain.out.host;
+    chain.out.restore();
+    finish(chain.queue(stream));
+    const std::vector<uint8_t> eager = chain.out.bytes();
     int32_t rows = 0;
     copy_from_device(&rows, chain.kept_offsets.as<int32_t>() + kBatch, 4);
     empty += rows == 0;
     for (int i = 0; i < rows * kDim; ++i) nans += std::isnan(chain.out.get(i));
-    chain.out.fill(kNan);
-    queued(cudaGraphLaunch(ready, stream), "graph: replay");
-    chain.out.pull();
-    differ += chain.out.host != eager;
+    chain.out.restore();
+    chain.out.data<void>(Side::backend);  // as it was
+    finish(cudaGraphLaunch(ready, stream));
+    differ += chain.out.bytes() != eager;
   }
   cudaMemGetInfo(&free_after, &total);
-  tally.check(differ == 0, "graph: " + std::to_string(differ) + " replays differ from eager runs");
-  tally.check(nans == 0, "graph: " + std::to_string(nans) + " NaN among live rows");
-  tally.check(empty < kRounds, "graph: every batch was empty");
-  tally.check(free_after >= free_before, "graph: memory grew");
+  EXPECT_EQ(differ, 0) << "replays differ from eager runs";
+  EXPECT_EQ(nans, 0) << "NaN among live rows";
+  EXPECT_LT(empty, kRounds) << "every batch was empty";
+  EXPECT_GE(free_after, free_before);
   cudaGraphExecDestroy(ready), cudaGraphDestroy(graph), cudaStreamDestroy(stream);
 }
 
+}  // namespace
 }  // namespace hedgerow::cuda::test

@@ -3,15 +3,15 @@
 // sizes, budgets and pictures change. Weights are random, pictures too.
 #include <cstring>
 
-#include "hedgerow/core/error.h"
-#include "hedgerow/kernels/cuda/cuda.h"
 #include "hedgerow/vision/methods.h"
 #include "hedgerow/vision/prune_schedule.h"
 #include "hedgerow/vision/vit_random.h"
-#include "tests/cuda/twin.h"
+#include "tests/cuda/harness.h"
 
 namespace hedgerow::cuda::test {
 namespace {
+
+using CudaVit = CudaTest;
 
 constexpr const char* kShape =
     "dim=128,heads=2,layers=12,patch=8,image=64,classes=24,hidden=256,predictors=1";
@@ -63,7 +63,7 @@ double furthest(const float* a, const float* b, size_t count) {
   double worst = 0;
   for (size_t i = 0; i < count; ++i) {
     const double d = std::fabs(static_cast<double>(a[i]) - b[i]);
-    worst = std::isnan(d) ? kInfinity : std::max(worst, d);
+    worst = std::isnan(d) ? kInf : std::max(worst, d);
   }
   return worst;
 }
@@ -91,7 +91,6 @@ void against_cpu(PruneMethod method, KeepRule rule, Layout layout, Dtype dtype, 
   const std::string name = std::string("vit ") + name_of(method) + " " + name_of(dtype) + " rule " +
                            std::to_string(static_cast<int>(rule)) +
                            (layout == Layout::padded ? " padded" : "") + more;
-  if (std::getenv("HEDGEROW_VERBOSE")) std::printf("%s\n", name.c_str());
   int alike = 0;
   double worst = 0;
   for (uint64_t seed = 1; seed <= 3; ++seed) {
@@ -102,19 +101,19 @@ void against_cpu(PruneMethod method, KeepRule rule, Layout layout, Dtype dtype, 
     for (size_t i = 0; i < kPictures; ++i) {
       if (want.kept[i] != got.kept[i]) continue;
       ++alike;
-      tally.check(std::fabs(want.macs[i] - got.macs[i]) <= 1e-9 * want.macs[i], name + ": multiply-adds");
+      EXPECT_TRUE(std::fabs(want.macs[i] - got.macs[i]) <= 1e-9 * want.macs[i]) << name + ": multiply-adds";
       worst = std::max(worst, furthest(&want.logits[i * classes], &got.logits[i * classes], classes));
     }
   }
   // Data-dependent cuts sit on near ties more often than counts do, and ATS cuts nine times in a row.
   const bool samples = method == PruneMethod::ats && dtype != Dtype::f32;
-  tally.check(alike >= (dtype == Dtype::f32 ? 3 * kPictures - 1
+  EXPECT_TRUE(alike >= (dtype == Dtype::f32 ? 3 * kPictures - 1
                         : samples           ? 3
-                                            : 3 * kPictures / 3),
-              name + ": only " + std::to_string(alike) + " pictures kept what the CPU keeps");
+                                            : 3 * kPictures / 3))
+      << name + ": only " + std::to_string(alike) + " pictures kept what the CPU keeps";
   // f16: other sets of the same size do not show in the counts; the bound is that of one swapped near tie.
   const double bound = dtype == Dtype::f32 ? 1e-4 : dtype == Dtype::bf16 ? 2.0 : samples ? 1.0 : 0.25;
-  tally.check(worst <= bound, name + ": logits off by " + std::to_string(worst));
+  EXPECT_TRUE(worst <= bound) << name + ": logits off by " + std::to_string(worst);
 }
 
 // Few rows of a real width: norms that are part of products, low tiles, weights fetched ahead.
@@ -132,18 +131,18 @@ void few_rows(const char* shape, Dtype dtype) {
     const std::vector<float> logits(want.logits, want.logits + want.classes);
     const VitResult& got = forward(gpu, &image, 1, how);
     const double worst = furthest(logits.data(), got.logits, logits.size());
-    tally.check(worst <= (dtype == Dtype::f16 ? 0.05 : 0.4), std::string("vit few rows ") + shape + " " +
-                                                                 name_of(method) + " " + name_of(dtype) +
-                                                                 ": off by " + std::to_string(worst));
+    EXPECT_TRUE(worst <= (dtype == Dtype::f16 ? 0.05 : 0.4)) << std::string("vit few rows ") + shape + " " +
+                                                                    name_of(method) + " " + name_of(dtype) +
+                                                                    ": off by " + std::to_string(worst);
   }
 }
 
 // So many rows that products hand on moments instead of norms being launched: as the same pictures alone.
-void many_rows() {
+TEST_F(CudaVit, many_rows_give_what_the_same_pictures_give_alone) {
   constexpr int kMany = 64;
   VitState state(pack_vit(random_vit("deit-base,layers=3"), backend(), Dtype::f16), {.max_batch = kMany}, 1);
-  tally.check(gives_moments(kMany * 197, 768, 768) == takes_eight_bits(),
-              "vit many rows: moments, on Hopper");
+  EXPECT_TRUE(gives_moments(kMany * 197, 768, 768) == takes_eight_bits())
+      << "vit many rows: moments, on Hopper";
   const Noise noise(kMany, 10);
   const std::vector<VitImage>& images = noise.images;
   for (const bool whole : {false, true}) {
@@ -159,8 +158,8 @@ void many_rows() {
         const size_t classes = static_cast<size_t>(one.classes);
         worst = std::max(worst, furthest(&logits[i * classes], one.logits, classes));
       }
-      tally.check(worst <= 0.1,
-                  std::string("vit many rows ") + name_of(method) + ": off by " + std::to_string(worst));
+      EXPECT_TRUE(worst <= 0.1) << std::string("vit many rows ") + name_of(method) + ": off by " +
+                                       std::to_string(worst);
     }
   }
 }
@@ -189,12 +188,9 @@ void eight_bits(const char* shape, int batch, Dtype dtype, double bound) {
     const double n = static_cast<double>(logits.size()),
                  spread = std::sqrt(squares / n - sum / n * (sum / n));
     const double share = std::sqrt(off / n) / spread;
-    const std::string name =
-        std::string("vit ") + name_of(dtype) + " " + shape + " batch " + std::to_string(batch);
-    tally.check(share <= bound, name + ": off by " + std::to_string(share) + " of the logits' spread");
-    tally.check(share >= 0.001,
-                name + ": off by " + std::to_string(share) + " only: nothing was rounded to 8 bits");
-    std::printf("%s: off by %.3f of the logits' spread\n", name.c_str(), share);
+    const std::string name = std::string(name_of(dtype)) + " " + shape + " batch " + std::to_string(batch);
+    EXPECT_LE(share, bound) << name << ": off by so much of the logits' spread";
+    EXPECT_GE(share, 0.001) << name << ": nothing was rounded to 8 bits";
   }
 }
 
@@ -209,8 +205,8 @@ void one_result(PruneMethod method, Dtype dtype) {
   const Results together = run(state, pictures, how);
   const size_t classes = together.logits.size() / kPictures;
   const auto same = [&](size_t i, const float* logits, const std::vector<int32_t>& kept, const char* where) {
-    tally.check(!std::memcmp(logits, &together.logits[i * classes], classes * 4) && kept == together.kept[i],
-                name + ": picture " + std::to_string(i) + " differs " + where);
+    EXPECT_TRUE(!std::memcmp(logits, &together.logits[i * classes], classes * 4) && kept == together.kept[i])
+        << name + ": picture " + std::to_string(i) + " differs " + where;
   };
   for (size_t i = 0; i < kPictures; ++i) {
     how.prune.per_image = {pictures.budgets[i]};
@@ -250,27 +246,18 @@ void graph_against_eager(PruneMethod method, KeepRule rule, int rounds, Dtype dt
   }
   cudaMemGetInfo(&after, &total);
   const std::string name = std::string("vit graph ") + name_of(method) + " " + name_of(dtype);
-  tally.check(differ == 0, name + ": " + std::to_string(differ) + " replays differ from eager runs");
-  tally.check(not_finite == 0, name + ": " + std::to_string(not_finite) + " logits are not finite");
-  tally.check(rounds <= 21 || after >= before, name + ": memory grew");
+  EXPECT_EQ(differ, 0) << name << ": replays differ from eager runs";
+  EXPECT_EQ(not_finite, 0) << name << ": logits are not finite";
+  EXPECT_TRUE(rounds <= 21 || after >= before) << name + ": memory grew";
 }
 
-}  // namespace
-
-void test_vit() {
-  if (takes_eight_bits()) {
-    for (const char* shape : {"deit-tiny", "deit-base,layers=4"})
-      eight_bits(shape, 3, Dtype::e4m3, 0.2), eight_bits(shape, 3, Dtype::i8, 0.1);
-  }
-  for (const char* shape : {"deit-tiny", "deit-small"})
-    for (const Dtype dtype : {Dtype::f16, Dtype::bf16}) few_rows(shape, dtype);
-  many_rows();
+TEST_F(CudaVit, agrees_with_the_cpu_by_every_method) {
   for (const PruneMethod method : all_prune_methods())
     for (const Dtype dtype : {Dtype::f32, Dtype::f16, Dtype::bf16})
       against_cpu(method, KeepRule::rate, Layout::ragged, dtype, "");
-  for (const PruneMethod method : all_prune_methods())
-    for (const Dtype dtype : {Dtype::f16, Dtype::bf16, Dtype::e4m3, Dtype::i8})
-      if (takes_eight_bits() || !is_quantised(dtype)) one_result(method, dtype);
+}
+
+TEST_F(CudaVit, agrees_with_the_cpu_by_every_rule_padded_and_with_two_read_outs) {
   for (const KeepRule rule : {KeepRule::threshold, KeepRule::quantile, KeepRule::mass})
     against_cpu(PruneMethod::threshold_l2, rule, Layout::ragged, Dtype::f32, "");
   for (const PruneMethod method : {PruneMethod::none, PruneMethod::threshold_l2, PruneMethod::dynamicvit,
@@ -280,8 +267,25 @@ void test_vit() {
     against_cpu(method, KeepRule::rate, Layout::ragged, Dtype::f32, ",distilled=1");
 }
 
-// Changing lengths and budgets through one graph; `rounds` batches a method.
-void test_vit_graphs() {
+TEST_F(CudaVit, agrees_with_the_cpu_on_few_rows) {
+  for (const char* shape : {"deit-tiny", "deit-small"})
+    for (const Dtype dtype : {Dtype::f16, Dtype::bf16}) few_rows(shape, dtype);
+}
+
+TEST_F(CudaVit, agrees_with_the_cpu_in_eight_bits) {
+  if (!takes_eight_bits()) GTEST_SKIP() << "this device has no 8-bit products";
+  for (const char* shape : {"deit-tiny", "deit-base,layers=4"})
+    eight_bits(shape, 3, Dtype::e4m3, 0.2), eight_bits(shape, 3, Dtype::i8, 0.1);
+}
+
+TEST_F(CudaVit, a_picture_has_the_same_bits_alone_and_in_any_batch_where_sums_are_fixed) {
+  for (const PruneMethod method : all_prune_methods())
+    for (const Dtype dtype : {Dtype::f16, Dtype::bf16, Dtype::e4m3, Dtype::i8})
+      if (takes_eight_bits() || !is_quantised(dtype)) one_result(method, dtype);
+}
+
+// Changing lengths and budgets through one graph, so many batches a method.
+TEST_F(CudaVit, recordings_replay_what_eager_runs_give) {
   const char* asked = std::getenv("HEDGEROW_GRAPH_ROUNDS");
   const int rounds = asked ? std::atoi(asked) : 25;
   for (const PruneMethod method : all_prune_methods()) graph_against_eager(method, KeepRule::rate, rounds);
@@ -292,4 +296,5 @@ void test_vit_graphs() {
   graph_against_eager(PruneMethod::threshold_l2, KeepRule::rate, rounds, Dtype::i8);
 }
 
+}  // namespace
 }  // namespace hedgerow::cuda::test
