@@ -16,8 +16,8 @@
 #include <string>
 
 #include "hedgerow/core/error.h"
-#include "hedgerow/vision/batch_plan.h"
 #include "hedgerow/vision/classify.h"
+#include "hedgerow/vision/methods.h"
 
 using namespace hedgerow;
 
@@ -136,7 +136,7 @@ void against(const ClassifierModel& cpu, const ClassifierModel& gpu,
   const Answers got = answers(gpu, pictures, how, 1);
   compare("gpu against cpu f32", dtype, name_of(method), want, got, true);
   how.output = Output::logits;
-  if (prunes_after_a_block(method)) {
+  if (traits_of(method).blocks == ChoosesIn::one) {
     VitRun told;
     told.prune.after = how.prune.after;
     const Answers imposed = answers(cpu, pictures, told, 16, &got.left);

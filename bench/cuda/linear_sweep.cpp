@@ -22,7 +22,7 @@ using namespace hedgerow::cuda;
 
 namespace {
 
-struct Product {
+struct Case {
   const char* name;
   int n, k;
   Activation act;
@@ -86,13 +86,13 @@ int main(int argc, char** argv) {
   if (steady) row_counts = {6304, 25344, 50432};
   if (point) dims = {std::atoi(argv[3])}, row_counts = {std::atoi(argv[4])};
   for (int dim : dims) {
-    const Product products[] = {{"qkv", 3 * dim, dim, Activation::none, false},
-                                {"proj", dim, dim, Activation::none, true},
-                                {"fc1", 4 * dim, dim, Activation::gelu_erf, false},
-                                {"fc2", dim, 4 * dim, Activation::none, true}};
+    const Case products[] = {{"qkv", 3 * dim, dim, Activation::none, false},
+                             {"proj", dim, dim, Activation::none, true},
+                             {"fc1", 4 * dim, dim, Activation::gelu_erf, false},
+                             {"fc2", dim, 4 * dim, Activation::none, true}};
     for (int rows : row_counts) {
       double sum = 0, best_sum = 0, vendor_sum = 0, flops = 0;
-      for (const Product& product : products) {
+      for (const Case& product : products) {
         const Buffer x = bench::random_halves(static_cast<size_t>(rows) * product.k, dtype, 1, 1);
         const Buffer out = device_buffer(static_cast<size_t>(rows) * product.n * 2);
         const Buffer residual = bench::random_halves(static_cast<size_t>(rows) * product.n, rows_dtype, 1, 2);
@@ -102,7 +102,7 @@ int main(int argc, char** argv) {
                                      bias.data(), product.n, product.k, dtype);
         w.data = bench::random_halves(static_cast<size_t>(product.n) * product.k, dtype, 0.03f, 3);
         w.scale = e4m3_scale(8 * 0.03f);
-        Product a;
+        cuda::Product a;
         a.x = matrix_view(x.as(), dtype, rows, product.k), a.w = &w, a.act = product.act;
         a.x.scale = e4m3_scale(8);
         if (product.residual) a.residual = matrix_view(residual.as(), rows_dtype, rows, product.n);

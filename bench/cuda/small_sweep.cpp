@@ -17,7 +17,7 @@ namespace {
 
 constexpr int kSets = 12, kCalls = 48;
 
-struct Product {
+struct Case {
   const char* name;
   int n, k;
   Activation act;
@@ -30,7 +30,7 @@ std::string name_of(const LinearPlan& p) {
   return std::to_string(p.rows) + "x" + std::to_string(64 * p.groups) + "/" + std::to_string(p.split);
 }
 
-std::vector<LinearPlan> plans_for(const Product& product, int rows) {
+std::vector<LinearPlan> plans_for(const Case& product, int rows) {
   std::vector<LinearPlan> plans;
   const int steps = (product.k + 63) / 64;
   for (int height : {8, 16, 32, 64, 104, 128}) {
@@ -63,13 +63,13 @@ int main(int argc, char** argv) {
   cudaStream_t stream;
   check(cudaStreamCreate(&stream), "creating a stream");
   for (int dim : {192, 384, 768}) {
-    const Product products[] = {{"qkv", 3 * dim, dim, Activation::none, false, false},
-                                {"proj", dim, dim, Activation::none, true, false},
-                                {"fc1", 4 * dim, dim, Activation::gelu_erf, false, false},
-                                {"fc2", dim, 4 * dim, Activation::none, true, false},
-                                {"norm qkv", 3 * dim, dim, Activation::none, false, true},
-                                {"norm fc1", 4 * dim, dim, Activation::gelu_erf, false, true}};
-    for (const Product& product : products) {
+    const Case products[] = {{"qkv", 3 * dim, dim, Activation::none, false, false},
+                             {"proj", dim, dim, Activation::none, true, false},
+                             {"fc1", 4 * dim, dim, Activation::gelu_erf, false, false},
+                             {"fc2", dim, 4 * dim, Activation::none, true, false},
+                             {"norm qkv", 3 * dim, dim, Activation::none, false, true},
+                             {"norm fc1", 4 * dim, dim, Activation::gelu_erf, false, true}};
+    for (const Case& product : products) {
       std::vector<PackedLinear> weights(kSets);
       const std::vector<float> one(product.k, 1.0f);
       const size_t count = static_cast<size_t>(product.n) * product.k;
@@ -87,7 +87,7 @@ int main(int argc, char** argv) {
                                                             : bench::random_halves(in, dtype, 1, 1);
         const Buffer y = device_buffer(in * 2), out = device_buffer(to * 4), residual = device_buffer(to * 4),
                      offsets = bench::device_offsets({rows});
-        Product a;
+        cuda::Product a;
         a.x = matrix_view(x.as(), product.norm ? wide : dtype, rows, product.k), a.act = product.act;
         if (product.residual) a.residual = matrix_view(residual.as(), wide, rows, product.n);
         a.out = matrix_view(out.as(), product.residual ? wide : dtype, rows, product.n);
@@ -99,7 +99,7 @@ int main(int argc, char** argv) {
         auto timed = [&](LinearPlan plan, bool apart) {
           auto queue = [&](cudaStream_t s) {
             for (int i = 0; i < kCalls; ++i) {
-              Product b = a;
+              cuda::Product b = a;
               b.w = &weights[i % kSets];
               cudaError_t e = cudaSuccess;
               if (apart) {

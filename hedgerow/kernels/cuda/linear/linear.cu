@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "hedgerow/kernels/cuda/launch.h"
+#include "hedgerow/kernels/cuda/linear/lone_rows.cuh"
 #include "hedgerow/kernels/cuda/linear/plain.cuh"
 #include "hedgerow/kernels/cuda/linear/small_queue.h"
 #include "hedgerow/kernels/cuda/memory.h"
@@ -218,6 +219,11 @@ cudaError_t linear(cudaStream_t stream, const Product& a, LinearPlan plan) {
     return linear_norm_any(stream, a);
   }
   if (a.w->dtype == Dtype::f32) {
+    if (a.rows.max_len == 1 && a.act == Activation::none && !a.residual && p.out_f32) {
+      const dim3 grid((p.n + kLoneWarps - 1) / kLoneWarps, (a.rows.row_capacity + kLoneRows - 1) / kLoneRows);
+      return launch<linear_lone_rows>(stream, {grid, kLoneWarps * 32}, a.x.as<const float>(), a.x.strides[0],
+                                      a.w->data.as<const float>(), p);
+    }
     return a.act == Activation::none       ? linear_f32<0>(stream, a, p)
            : a.act == Activation::gelu_erf ? linear_f32<1>(stream, a, p)
                                            : linear_f32<2>(stream, a, p);
