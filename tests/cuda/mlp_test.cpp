@@ -2,7 +2,7 @@
 // The fused MLP: every team, row counts around the tiles' edges and enough rows for turns of both heights,
 // both activations, f32 and 16-bit rows, in place and not. Rows repeat, so that the slow definition need not
 // compute all.
-#include "tests/cuda/definitions.h"
+#include "hedgerow/kernels/reference/reference.h"
 #include "tests/cuda/harness.h"
 
 namespace hedgerow::cuda::test {
@@ -15,7 +15,8 @@ struct Model {
   Dtype dtype, stream;
   int dim, hidden;
   Activation act;
-  PackedLinear w1, w2;
+  PackedNormLinear first;  // as it is taken apart
+  PackedLinear w2;
   Array gamma, beta, base;
   std::vector<double> want;  // [kDistinct, dim]
 
@@ -31,22 +32,30 @@ struct Model {
     gamma.normals(11, dim), beta.normals(12, dim), base.normals(13, kDistinct, 2);
     const std::vector<float> m1 = matrix(hidden, dim, 1), m2 = matrix(dim, hidden, 2),
                              b1 = matrix(hidden, 1, 3), b2 = matrix(dim, 1, 4);
-    w1 = pack_linear(m1.data(), b1.data(), hidden, dim, d);
+    first.w = pack_linear(m1.data(), b1.data(), hidden, dim, d);
     w2 = pack_linear(m2.data(), b2.data(), dim, hidden, d);
     Batch all({kDistinct}, 0);
-    want = definition_of(args(all.all(Side::host), base, base), m1.data(), b1.data(), m2.data(), b2.data());
+    const Part p = all.all(Side::host);
+    Stream rows{.x = base.matrix(p)};
+    const std::vector<float> g = values_of(gamma), b = values_of(beta);
+    want = reference::feed_forward(
+        {.x = &rows, .w1 = &first, .w2 = &w2, .act = act, .between = {}, .rows = p.rows},
+        {.gamma = g.data(), .beta = b.data(), .w = m1.data(), .bias = b1.data(), .n = hidden, .k = dim},
+        m2.data(), b2.data());
   }
   std::vector<float> matrix(int n, int k, uint64_t key) const {
     Array m(dtype, n, k);
-    m.normals(key, n, 1 / std::sqrt(1.0 * k));
-    const std::vector<double> v = m.values(n);
+    return values_of(m.normals(key, n, 1 / std::sqrt(1.0 * k)));
+  }
+  static std::vector<float> values_of(const Array& a) {
+    const std::vector<double> v = a.values(a.rows());
     return {v.begin(), v.end()};
   }
   MlpArgs args(const Part& p, Array& x, Array& out) {
     return {.x = x.matrix(p),
             .norm_gamma = gamma.vector(whole(p.side)),
             .norm_beta = beta.vector(whole(p.side)),
-            .w1 = &w1,
+            .w1 = &first.w,
             .w2 = &w2,
             .act = act,
             .out = out.matrix(p),

@@ -3,7 +3,7 @@
 // moments of rows that come in or go out; held against their definition plan by plan.
 #pragma once
 
-#include "tests/cuda/definitions.h"
+#include "hedgerow/kernels/reference/values.h"
 #include "tests/cuda/harness.h"
 #include "tests/ops/linear_problem.h"
 
@@ -87,21 +87,10 @@ struct ProductProblem : LinearProblem {
                          : shape.in == Dtype::f16  ? 3e-3
                          : shape.in == Dtype::bf16 ? 2.4e-2
                                                    : 1e-5;
-    if (from == From::rows) {
-      std::vector<Output> outputs = LinearProblem::wanted();
-      for (double& b : outputs[0].bound) b = is_quantised(shape.in) ? b : std::min(b, steady);
-      return outputs;
-    }
-    const int distinct = indexed() ? batch.rows() : std::min(batch.rows(), kDistinct);
-    Batch few({distinct});
-    Product a = product(few.all(Side::host));
-    if (shape.in_place) a.residual = residual.matrix(few.all(Side::host));
-    const std::vector<double> want = definition_of(a, weights.data(), bias.data(), shape.n, shape.k);
-    Output output{&out, {}, {}};
-    for (int i = 0; i < batch.rows() * shape.n; ++i)
-      output.want.push_back(want[static_cast<size_t>(i % (distinct * shape.n))]);
-    output.bound.assign(output.want.size(), steady + flips);
-    return {output};
+    std::vector<Output> outputs = LinearProblem::wanted();
+    for (double& b : outputs[0].bound)
+      if (!is_quantised(shape.in)) b = from == From::rows ? std::min(b, steady) : steady + flips;
+    return outputs;
   }
 
   void expect(const std::vector<LinearPlan>& plans) {
@@ -116,6 +105,33 @@ struct ProductProblem : LinearProblem {
       expect_outputs(outputs, queue, {}, {1});
       if (gives_moments) expect_moments(outputs[0].want);
     }
+  }
+
+ protected:
+  bool repeats() const override { return !indexed(); }
+  // Normalised rows are rounded to the dtype of the weights, divided ones are not.
+  Array given_rows(int count) override {
+    if (from == From::rows) return LinearProblem::given_rows(count);
+    Batch few({count});
+    const Part p = few.all(Side::host);
+    Array rows(normed() ? shape.in : Dtype::f32, count, shape.k);
+    const std::vector<double> values =
+        normed() ? reference::layer_norm({.x = x.matrix(p),
+                                          .index = indexed() ? index.vector(p) : Tensor{},
+                                          .gamma = gamma.vector(p),
+                                          .beta = beta.vector(p),
+                                          .out = {},
+                                          .rows = p.rows})
+                 : std::vector<double>();
+    for (int r = 0; r < count; ++r) {
+      const std::vector<double> row =
+          reference::row(x.matrix(p), indexed() ? static_cast<int64_t>(index.get(r)) : r);
+      const double by = from == From::divided ? std::sqrt(reference::moments(row).variance + 1e-6) : 1;
+      for (int c = 0; c < shape.k; ++c)
+        rows.set(r, c,
+                 normed() ? values[static_cast<size_t>(r * shape.k + c)] : row[static_cast<size_t>(c)] / by);
+    }
+    return rows.as(Dtype::f32);
   }
 
  private:

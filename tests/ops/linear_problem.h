@@ -64,6 +64,8 @@ class LinearProblem {
     pack();
   }
 
+  virtual ~LinearProblem() = default;
+
   LinearArgs args(const Part& p) {
     return {.x = x.matrix(p),
             .w = &packed,
@@ -80,12 +82,9 @@ class LinearProblem {
   // error 1e-6. e4m3: each instruction cuts 33 terms off at 2^-13 of the largest; eight deviations of such a
   // sum, of terms that are at most 8 at any time. int8 sums are exact. Behind 8 bits GELU is off by 2e-3.
   std::vector<Output> wanted() {
-    const int distinct = std::min(batch.rows(), kDistinct);
+    const int distinct = repeats() ? std::min(batch.rows(), kDistinct) : batch.rows();
     Batch few({distinct});
-    Array rows(Dtype::f32, distinct, shape.k);
-    for (int r = 0; r < distinct; ++r)
-      for (int c = 0; c < shape.k; ++c)
-        rows.set(r, c, x.value(r, c) * (shape.in == Dtype::i8 ? x_scales.get(r) : 1));
+    Array rows = given_rows(distinct);
     const Part p = few.all(Side::host);
     LinearArgs a = args(p);
     a.x = rows.matrix(p), a.residual = shape.residual || shape.in_place ? residual.matrix(p) : Tensor{};
@@ -103,7 +102,7 @@ class LinearProblem {
     Output output{&out, {}, {}};
     for (int r = 0; r < batch.rows(); ++r)
       for (int c = 0; c < shape.n; ++c) {
-        const size_t i = row(r) * static_cast<size_t>(shape.n) + static_cast<size_t>(c);
+        const size_t i = static_cast<size_t>(r % distinct * shape.n + c);
         double w = want[i], off = size.empty() ? quantised_bound(w) : bound_of(w, size[i]);
         if (shape.whole) {  // exact sums are stored as a CPU rounds them, too large ones too
           if (shape.out == Dtype::e4m3)
@@ -120,6 +119,17 @@ class LinearProblem {
   Array x, out, residual, x_scales;
   std::vector<float> weights, bias;  // as packed
   PackedLinear packed;
+
+ protected:
+  // What the product is of, in f32; whether it repeats after kDistinct rows.
+  virtual Array given_rows(int count) {
+    Array rows(Dtype::f32, count, shape.k);
+    for (int r = 0; r < count; ++r)
+      for (int c = 0; c < shape.k; ++c)
+        rows.set(r, c, x.value(r, c) * (shape.in == Dtype::i8 ? x_scales.get(r) : 1));
+    return rows;
+  }
+  virtual bool repeats() const { return true; }
 
  private:
   static uint64_t row(int r) { return static_cast<uint64_t>(r % kDistinct); }
