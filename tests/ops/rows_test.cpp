@@ -45,7 +45,7 @@ TEST_P(Rows, row_norm_agrees_with_its_definition) {
   });
 }
 
-TEST_P(Rows, unit_row_agrees_with_its_definition) {
+TEST_P(Rows, direction_agrees_with_its_definition) {
   over_heads([](Batch& b, Array& x, int heads, int dim) {
     Array out(Dtype::f32, b.capacity(), dim);
     const auto args = [&](const Part& p) {

@@ -3,7 +3,7 @@
 // from it. Bounds are running error analysis (Higham 2002, ch. 3): what the inputs may be off, carried
 // through the op's derivative in absolute values, plus the op's own rounding. A sum of n products is off by
 // at most (n + 2) 2^-24 of the sum of their absolute values, whatever the order; a sum over the channels of a
-// row by (n / 16 + 24) 2^-24 (sum_steps in tests/support.h); a stored value by half of its dtype's last
+// row by (n / 16 + 24) 2^-24 (sum_steps in tests/ops/claims.h); a stored value by half of its dtype's last
 // place. GELU: 1e-6 (kernels/cpu/gelu.h). Softmax: see Ops::attention.
 //
 // Bounds are worst cases and grow with every op: they mean something over the few ops between two places at
