@@ -25,8 +25,9 @@ endforeach()
 
 function(hedgerow_add_levels target)
   set(dir ${CMAKE_CURRENT_SOURCE_DIR}/hedgerow/kernels/cpu)
-  set(families linear/linear attention/attention rows/rows rows/match peak)
-  target_sources(${target} PRIVATE ${dir}/cpu.cpp ${dir}/levels.cpp ${dir}/rows/select.cpp ${dir}/rows/roles.cpp)
+  set(families linear/linear quant/quant cache/attention attention/attention rows/rows rows/match peak)
+  target_sources(${target} PRIVATE ${dir}/cpu.cpp ${dir}/levels.cpp ${dir}/rows/select.cpp ${dir}/rows/roles.cpp
+    ${dir}/quant/pack.cpp ${dir}/cache/cache.cpp)
   foreach(level IN LISTS HEDGEROW_LEVELS)
     add_library(${target}_${level} OBJECT)
     foreach(family ${families})

@@ -47,6 +47,24 @@ Buffer& Buffer::operator=(Buffer&& other) noexcept {
   return *this;
 }
 
+namespace {
+// The release function knows no size: it stands in a page in front.
+constexpr size_t kFront = 4096;
+}  // namespace
+
+Buffer untouched_buffer(size_t bytes) {
+  if (bytes == 0) return {};
+  require(bytes < SIZE_MAX - kFront, "out of memory: the size asked for does not fit the address space");
+  void* base = mmap(nullptr, bytes + kFront, PROT_READ | PROT_WRITE,
+                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  require(base != MAP_FAILED, "out of memory: wanted " + std::to_string(bytes) + " bytes");
+  *static_cast<size_t*>(base) = bytes + kFront;
+  return Buffer(static_cast<char*>(base) + kFront, bytes, [](void* data) {
+    void* const front = static_cast<char*>(data) - kFront;
+    munmap(front, *static_cast<size_t*>(front));
+  });
+}
+
 uint16_t f32_to_f16(float f) {
   uint32_t u;
   std::memcpy(&u, &f, 4);

@@ -133,6 +133,9 @@ class Buffer {
   void (*release_)(void*) = nullptr;  // null: free()
 };
 
+// Zeroed memory of which the system gives a page when it is first written: room to grow into without moving.
+Buffer untouched_buffer(size_t bytes);
+
 // bfloat16 <-> float, round to nearest even; NaN stays NaN. Plain bits, so that every backend and test
 // agrees.
 HEDGEROW_INLINE float bf16_to_f32(uint16_t h) {

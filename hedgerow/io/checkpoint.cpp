@@ -131,6 +131,15 @@ std::vector<float> Checkpoint::load_f32(const std::string& name, const std::vect
   return values;
 }
 
+void Checkpoint::read(const std::string& name, uint64_t offset, void* to, size_t bytes) const {
+  const Place& place = find(name);
+  const uint64_t size = place.entry.end - place.entry.begin;
+  if (offset > size || bytes > size - offset)
+    throw Error(fmt::format("{}: tensor {}: wanted {} bytes at {}, found {}", place.file->path(), name, bytes,
+                            offset, size));
+  place.file->read(place.entry.begin + offset, to, bytes);
+}
+
 std::string Checkpoint::text_beside(const std::string& file_name) const {
   const std::string path = folder_ + "/" + file_name;
   return is_file(path) ? read_file(path, kMaxJsonFile) : std::string();

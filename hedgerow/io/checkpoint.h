@@ -29,6 +29,9 @@ class Checkpoint {
   // where they hold the same numbers in the same order, extents of 1 may differ.
   std::vector<float> load_f32(const std::string& name, const std::vector<int64_t>& expected) const;
 
+  // Bytes of a tensor as they lie in its file; from several threads at once, too.
+  void read(const std::string& name, uint64_t offset, void* to, size_t bytes) const;
+
   // A JSON file beside the weights ("config.json", "preprocessor_config.json"); empty when there is none.
   std::string text_beside(const std::string& file_name) const;
 

@@ -34,6 +34,11 @@ inline BetweenRows hidden_rows(const FeedForwardArgs& a) {
   return between_rows(static_cast<char*>(a.between.data) + between_bytes(rows, a.w1->w.k, a.w1->w.dtype),
                       rows, *a.w2);
 }
+// Rows on their way into codes lie behind all others: the last `bytes` of a workspace.
+inline Workspace end_of(const Workspace& between, size_t bytes) {
+  if (bytes == 0) return {};
+  return {static_cast<char*>(between.data) + (between.bytes - bytes) / 256 * 256, bytes};
+}
 inline Tensor vector_in(const Buffer& b) {
   return vector_view(b.as(), Dtype::f32, static_cast<int64_t>(b.bytes() / sizeof(float)));
 }
@@ -46,14 +51,20 @@ void norm_then_linear(const NormLinearArgs& a, Norm&& norm, Linear&& linear) {
   norm(LayerNormArgs{.x = a.x.x,
                      .index = a.index,
                      .gamma = a.w->folded ? Tensor{} : vector_in(a.w->gamma),
-                     .beta = a.w->folded ? Tensor{} : vector_in(a.w->beta),
+                     .beta = a.w->folded || a.w->kind == NormKind::rms ? Tensor{} : vector_in(a.w->beta),
                      .eps = a.w->eps,
+                     .kind = a.w->kind,
                      .out = normed.rows,
                      .out_scales = normed.scales,
                      .rows = a.rows});
   const auto product = [&](const PackedLinear& w, const Tensor& out) {
-    linear(LinearArgs{
-        .x = normed.rows, .w = &w, .act = a.act, .x_scales = normed.scales, .out = out, .rows = a.rows});
+    linear(LinearArgs{.x = normed.rows,
+                      .w = &w,
+                      .act = a.act,
+                      .x_scales = normed.scales,
+                      .out = out,
+                      .between = end_of(a.between, linear_workspace_bytes(a.rows.row_capacity, w)),
+                      .rows = a.rows});
   };
   product(a.w->w, a.out);
   if (a.also) product(a.also->w, a.also_out);
@@ -64,10 +75,15 @@ inline NormLinearArgs first_half(const FeedForwardArgs& a, const Tensor& hidden)
   return {.x = *a.x, .w = a.w1, .act = a.act, .out = hidden, .between = a.between, .rows = a.rows};
 }
 inline ResidualLinearArgs second_half(const FeedForwardArgs& a, const Tensor& hidden) {
-  return {.x = hidden, .w = a.w2, .residual = a.x->x, .to = a.x, .rows = a.rows};
+  return {.x = hidden,
+          .w = a.w2,
+          .residual = a.x->x,
+          .to = a.x,
+          .between = end_of(a.between, linear_workspace_bytes(a.rows.row_capacity, *a.w2)),
+          .rows = a.rows};
 }
 inline LinearArgs plain(const ResidualLinearArgs& a) {
-  return {.x = a.x, .w = a.w, .residual = a.residual, .out = a.to->x, .rows = a.rows};
+  return {.x = a.x, .w = a.w, .residual = a.residual, .out = a.to->x, .between = a.between, .rows = a.rows};
 }
 
 }  // namespace hedgerow

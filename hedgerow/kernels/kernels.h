@@ -30,12 +30,14 @@
 #include "hedgerow/core/tensor.h"
 #include "hedgerow/kernels/memory.h"
 #include "hedgerow/kernels/ops/attention.h"
+#include "hedgerow/kernels/ops/cache.h"
 #include "hedgerow/kernels/ops/feed_forward.h"
 #include "hedgerow/kernels/ops/linear.h"
 #include "hedgerow/kernels/ops/merge.h"
 #include "hedgerow/kernels/ops/norm.h"
 #include "hedgerow/kernels/ops/rows.h"
 #include "hedgerow/kernels/ops/select.h"
+#include "hedgerow/kernels/ops/text.h"
 #include "hedgerow/kernels/traits.h"
 
 namespace hedgerow {
@@ -136,7 +138,13 @@ struct Backend {
   const Traits& (*traits)();  // what is legal here
 
   PackedLinear (*pack_linear)(const float* w, const float* bias, int n, int k, Dtype dtype);
+  // Null where Traits::codes is false.
+  PackedLinear (*pack_quant)(const QuantSource* parts, int count, const float* bias, RowsOf rows_of);
+  // Bytes a row of k columns takes on its way into a product with codes.
+  size_t (*quant_row_bytes)(int k, bool ordered, RowsOf rows_of);
   size_t (*scratch_bytes)(int max_len, int heads, int head_dim);  // per worker, enough for every op
+
+  size_t (*cache_scratch_bytes)(int slots);  // per worker, of cached_attention
 
   // Multiply-adds and adds a second of the arithmetic alone, all threads at once, operands at hand:
   // what speeds are a share of. Takes a few milliseconds and waits.

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Packing a norm with the product behind it, and the memory that lies between ops (ops/stream.h).
+#include <algorithm>
+#include <utility>
+
 #include "hedgerow/kernels/between.h"
 #include "hedgerow/kernels/fold_norm.h"
 #include "hedgerow/kernels/kernels.h"
@@ -44,6 +47,26 @@ PackedNormLinear pack_norm_linear(const Backend& on, const NormLinearWeights& a)
   return packed;
 }
 
+PackedNormLinear pack_norm_quant(const Backend& on, const float* gamma, float eps, PackedLinear w) {
+  PackedNormLinear packed;
+  packed.eps = eps, packed.kind = NormKind::rms;
+  packed.gamma = copy_on(on, gamma, static_cast<size_t>(w.k) * sizeof(float));
+  packed.w = std::move(w);
+  return packed;
+}
+
+size_t linear_workspace_bytes(int rows, const PackedLinear& w) {
+  if (!w.band_count) return 0;
+  size_t bytes = 0;
+  bool shared = false;  // rows in their own order are made once
+  for (int b = 0; b < w.band_count; ++b) {
+    const bool ordered = w.bands[b].order != nullptr;
+    if (ordered || !shared) bytes += w.owner->quant_row_bytes(w.k, ordered, w.rows_of);
+    shared = shared || !ordered;
+  }
+  return static_cast<size_t>(rows) * bytes + 512;
+}
+
 size_t moments_bytes(const Backend& on, const PackedNormLinear& reader, int rows) {
   return on.reads_moments(reader, rows) ? static_cast<size_t>(rows) * static_cast<size_t>(reader.w.k / 64) * 8
                                         : 0;
@@ -51,7 +74,9 @@ size_t moments_bytes(const Backend& on, const PackedNormLinear& reader, int rows
 
 size_t workspace_bytes(int rows, const PackedNormLinear& w1, const PackedLinear* w2) {
   const size_t hidden = w2 ? between_bytes(rows, w2->k, w2->dtype) : 0;
-  return between_bytes(rows, w1.w.k, w1.w.dtype) + hidden;
+  const size_t coded =
+      std::max(linear_workspace_bytes(rows, w1.w), w2 ? linear_workspace_bytes(rows, *w2) : 0);
+  return between_bytes(rows, w1.w.k, w1.w.dtype) + hidden + coded;
 }
 
 }  // namespace hedgerow

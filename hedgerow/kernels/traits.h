@@ -11,9 +11,10 @@ namespace hedgerow {
 
 // Asked of the machine once. Where an args struct says `f`, it means one of `rows`; `r`, one of `residual`.
 struct Traits {
-  DtypeSet weights;   // of matrices, and of rows that meet them: with weights of 8 bits, x is of their dtype
-  DtypeSet rows;      // activations and what is computed from them, but for those of 8 bits
-  DtypeSet residual;  // the residual stream, and what is scored, moved and merged of it
+  DtypeSet weights;    // of matrices, and of rows that meet them: with weights of 8 bits, x is of their dtype
+  DtypeSet rows;       // activations and what is computed from them, but for those of 8 bits
+  DtypeSet residual;   // the residual stream, and what is scored, moved and merged of it
+  bool codes = false;  // takes weights of codes, in f32 rows (pack_quant)
   int most_select_len = std::numeric_limits<int>::max();  // rows of a sequence that select takes
 };
 

@@ -135,6 +135,24 @@ inline void need_scratch(const char* op, const Context& on, int max_len, int64_t
   need_scratch(op, on, max_len, static_cast<int>((dim + 31) / 32), 32);
 }
 
+inline void need_workspace(const char* op, const Workspace& between, size_t bytes) {
+  if (bytes > 0 && (!between.data || between.bytes < bytes)) [[unlikely]]
+    fail(op, "between", "a workspace of at least " + std::to_string(bytes) + " bytes",
+         between.data ? std::to_string(between.bytes) : "none");
+}
+
+// The columns of what act makes of w's outputs.
+inline int need_act(const char* op, const PackedLinear& w, Activation act) {
+  if (act != Activation::silu_gated) {
+    if (w.band_count && act != Activation::none) [[unlikely]]
+      fail(op, "act", "none or silu_gated with weights of codes", "GELU");
+    return w.n;
+  }
+  if (w.band_count != 2 || w.bands[0].n != w.bands[1].n) [[unlikely]]
+    fail(op, "act", "weights of codes with two bands of one size for a gate", std::to_string(w.band_count));
+  return w.n / 2;
+}
+
 // A value per row of any rank: extents beyond the first must agree.
 inline int64_t inner(const Tensor& t, int axis) { return t.rank > axis ? t.extents[axis] : kNone; }
 

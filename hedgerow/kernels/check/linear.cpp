@@ -21,6 +21,40 @@ PackedLinear pack_linear(const Backend& on, const float* w, const float* bias, i
   return packed;
 }
 
+PackedLinear pack_quant(const Backend& on, const std::vector<QuantSource>& parts, const float* bias,
+                        RowsOf rows_of) {
+  constexpr const char* kOp = "pack_quant";
+  if (!on.traits().codes) fail(kOp, "backend", "one that takes weights of codes", on.name);
+  if (parts.empty() || parts.size() > kMostBands)
+    fail(kOp, "parts", "1 to " + std::to_string(kMostBands), std::to_string(parts.size()));
+  constexpr int kMost = 1 << 24;
+  for (const QuantSource& s : parts) {
+    const Quant& q = s.quant;
+    if (s.n < 1 || s.k < 1 || s.n > kMost || s.k > kMost || s.k != parts[0].k)
+      fail(kOp, "[n, k]", "1 to 16777216 each, k alike", std::to_string(s.n) + " x " + std::to_string(s.k));
+    const bool k_quant = q.scales == Scales::k4 || q.scales == Scales::k6;
+    const bool values = q.bits == 0 && q.scales == Scales::none &&
+                        DtypeSet{Dtype::f32, Dtype::bf16, Dtype::f16}.has(q.values);
+    const bool codes = (q.bits == 4 || q.bits == 5 || q.bits == 8) && q.group >= 32 &&
+                       (q.group % 256 == 0 || 256 % q.group == 0) && q.scales != Scales::none &&
+                       q.scales != Scales::k6 && (q.scales != Scales::k4 || (q.group == 32 && q.bits < 8));
+    const bool six = q.bits == 6 && q.scales == Scales::k6 && q.group == 16;
+    if (!values && !codes && !six)
+      fail(kOp, "quant",
+           "values, or codes of 4, 5, 6 or 8 bits in groups that divide 256 or that 256 divides",
+           std::to_string(q.bits) + " bits in groups of " + std::to_string(q.group));
+    if (k_quant && s.k % kQuantBlock) fail(kOp, "k", "a multiple of 256", std::to_string(s.k));
+    if (!s.order.empty() && static_cast<int>(s.order.size()) != s.k)
+      fail(kOp, "order", std::to_string(s.k) + " columns", std::to_string(s.order.size()));
+    for (const int32_t c : s.order)
+      if (c < 0 || c >= s.k) fail(kOp, "order", "columns of x", std::to_string(c));
+    if (!s.read) fail(kOp, "read", "a function", "none");
+  }
+  PackedLinear packed = on.pack_quant(parts.data(), static_cast<int>(parts.size()), bias, rows_of);
+  packed.owner = &on;
+  return packed;
+}
+
 void linear(Context& on, const LinearArgs& a) {
   constexpr const char* kOp = "linear";
   const Turn turn(on, Op::linear);
@@ -38,7 +72,8 @@ void linear(Context& on, const LinearArgs& a) {
   const DtypeSet outs = !is_quantised(a.w->dtype) ? traits(on).rows
                         : a.residual              ? DtypeSet(Dtype::f16)
                                                   : DtypeSet{Dtype::f16, Dtype::e4m3};
-  need(kOp, "out", a.out, outs, a.rows.row_capacity, a.w->n);
+  need(kOp, "out", a.out, a.w->band_count ? kF32 : outs, a.rows.row_capacity, need_act(kOp, *a.w, a.act));
+  need_workspace(kOp, a.between, linear_workspace_bytes(a.rows.row_capacity, *a.w));
   need_scratch(kOp, on, 0);
   on.backend().ops.linear(on, a);
 }

@@ -23,12 +23,6 @@ void need_stream(const char* op, const char* field, const Context& on, const Str
   if (x.moments) need(op, "moments", x.moments, kF32, rows, dim / 64 * 2);
 }
 
-void need_workspace(const char* op, const Workspace& between, size_t bytes) {
-  if (!between.data || between.bytes < bytes) [[unlikely]]
-    fail(op, "between", "a workspace of at least " + std::to_string(bytes) + " bytes",
-         between.data ? std::to_string(between.bytes) : "none");
-}
-
 }  // namespace
 
 void norm_linear(Context& on, const NormLinearArgs& a) {
@@ -39,7 +33,8 @@ void norm_linear(Context& on, const NormLinearArgs& a) {
   need_ragged(kOp, on, "rows", a.rows);
   need_if_given(kOp, "index", a.index, kI32, a.rows.row_capacity);
   need_stream(kOp, "x", on, a.x, a.index ? 0 : a.rows.row_capacity, a.w->w.k);
-  need(kOp, "out", a.out, traits(on).rows, a.rows.row_capacity, a.w->w.n);
+  need(kOp, "out", a.out, a.w->w.band_count ? kF32 : traits(on).rows, a.rows.row_capacity,
+       need_act(kOp, a.w->w, a.act));
   if (a.also) {
     need_weights(kOp, "also", on, &a.also->w);
     if (a.also->w.k != a.w->w.k || a.also->w.dtype != a.w->w.dtype || a.also->folded != a.w->folded ||
@@ -63,6 +58,7 @@ void residual_linear(Context& on, const ResidualLinearArgs& a) {
   need(kOp, "x", a.x, DtypeSet(a.w->dtype), a.rows.row_capacity, a.w->k);
   need(kOp, "residual", a.residual, traits(on).residual, a.rows.row_capacity, a.w->n);
   need_stream(kOp, "to", on, *a.to, a.rows.row_capacity, a.w->n);
+  need_workspace(kOp, a.between, linear_workspace_bytes(a.rows.row_capacity, *a.w));
   need_scratch(kOp, on, 0);
   on.backend().ops.residual_linear(on, a);
 }
@@ -74,7 +70,7 @@ void feed_forward(Context& on, const FeedForwardArgs& a) {
   need_pointer(kOp, "w1", a.w1);
   need_weights(kOp, "w1", on, &a.w1->w);
   need_weights(kOp, "w2", on, a.w2);
-  const int dim = a.w1->w.k, hidden = a.w1->w.n;
+  const int dim = a.w1->w.k, hidden = need_act(kOp, a.w1->w, a.act);
   if (a.w2->n != dim || a.w2->k != hidden) [[unlikely]]
     fail(kOp, "w2", "[" + std::to_string(dim) + ", " + std::to_string(hidden) + "]",
          "[" + std::to_string(a.w2->n) + ", " + std::to_string(a.w2->k) + "]");

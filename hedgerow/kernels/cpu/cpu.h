@@ -25,5 +25,13 @@ void key_bias(Context& on, const KeyBiasArgs& args) noexcept;
 void tome_roles(Context& on, const TomeRolesArgs& args) noexcept;
 void tome_order(Context& on, const TomeOrderArgs& args) noexcept;
 void survivor_roles(Context& on, const SurvivorRolesArgs& args) noexcept;
+void append_kv(Context& on, const AppendKvArgs& args) noexcept;
+void compact_kv(Context& on, const CompactKvArgs& args) noexcept;
+// The `count` best of one row, as TopColumnsArgs says.
+void best_columns(const float* x, int columns, int count, int32_t* best, float* values);
+void longest_path(Context& on, const LongestPathArgs& args) noexcept;
+
+// Weights of codes lie alike on all levels.
+PackedLinear pack_quant(const QuantSource* parts, int count, const float* bias, RowsOf rows_of);
 
 }  // namespace hedgerow::cpu

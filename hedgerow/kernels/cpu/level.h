@@ -23,6 +23,19 @@ struct LinearTile {
   bool copied = false;
 };
 
+// What the bands of a product with weights of codes read of x: f32 rows, or int8 rows (quant/layout.h).
+struct QuantRows {
+  const float* f32[kMostBands];
+  int64_t stride[kMostBands];
+  void* int8[kMostBands];
+};
+
+// Queries that attention over a cache works on at a time, and room for their scores.
+inline constexpr int kCacheQueries = 4;
+HEDGEROW_INLINE size_t cache_scratch_bytes(int slots) {
+  return sizeof(float) * kCacheQueries * (static_cast<size_t>(slots) + kCacheBlock);
+}
+
 // One level's kernels. [begin, end) are output rows; columns [column_begin, column_end) are a part of the
 // last axis.
 struct Level {
@@ -33,10 +46,24 @@ struct Level {
   void (*linear)(const LinearArgs&, LinearTile, void* scratch);
   size_t (*linear_scratch_bytes)();
 
+  // Panels [begin, end) of all bands one after the other; of a gated product, of both bands alike.
+  void (*quant_linear)(const LinearArgs&, const QuantRows& x, int begin, int end);
+  // Row `row` of the int8 rows at `to`, from f32 x [k] in the order given (or null).
+  void (*quant_rows)(const float* x, int k, const int32_t* order, void* to, int64_t row);
+  // Row `id` of w, one band, in f32.
+  void (*quant_row)(const PackedLinear& w, int id, float* to);
+
   // Part `part` of `parts` of the queries of one (sequence, head); each part packs the keys anew.
   // scratch: at least attention_scratch_bytes(max kv length, head_dim).
   void (*attention)(const AttentionArgs&, int sequence, int head, int part, int parts, void* scratch);
   size_t (*attention_scratch_bytes)(int max_len, int head_dim);
+
+  // The logarithm of the sum of e^x, over n values.
+  float (*log_sum)(const float* x, int n);
+  // Queries [begin, end) of one kv head of a batch entry: row by row, in a row head by head. scratch:
+  // cache_scratch_bytes().
+  void (*cached_attention)(const CachedAttentionArgs&, int sequence, int kv_head, int begin, int end,
+                           void* scratch);
 
   void (*layer_norm)(const LayerNormArgs&, int begin, int end);
   void (*patchify)(const PatchifyArgs&, int image, int grid_row_begin, int grid_row_end);
@@ -82,6 +109,8 @@ const Level* level_named(const char* name);
 // Declares fill_linear_avx512(Level&) and so on, for every level.
 #define HEDGEROW_CPU_LEVEL(level, flags, description, weights, condition, presence) \
   void fill_linear_##level(Level&);                                                 \
+  void fill_quant_##level(Level&);                                                  \
+  void fill_cache_##level(Level&);                                                  \
   void fill_attention_##level(Level&);                                              \
   void fill_rows_##level(Level&);                                                   \
   void fill_match_##level(Level&);                                                  \

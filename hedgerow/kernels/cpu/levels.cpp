@@ -26,6 +26,8 @@ struct Levels {
 #define HEDGEROW_CPU_LEVEL(id, flags, description, weights, condition, presence) \
   if (has_##id()) {                                                              \
     fill_linear_##id(level[k_##id]);                                             \
+    fill_quant_##id(level[k_##id]);                                              \
+    fill_cache_##id(level[k_##id]);                                              \
     fill_attention_##id(level[k_##id]);                                          \
     fill_rows_##id(level[k_##id]);                                               \
     fill_match_##id(level[k_##id]);                                              \
@@ -45,11 +47,11 @@ const Level& level_at(int index) {
 }
 
 // Rows and the residual stream are widened to f32 wherever they are computed with.
-#define HEDGEROW_CPU_LEVEL(name, flags, description, weights_, condition, presence)      \
-  const Traits& traits_of_##name() {                                                     \
-    static constexpr Traits traits{                                                      \
-        .weights = weights_, .rows = {Dtype::f32, Dtype::bf16}, .residual = Dtype::f32}; \
-    return traits;                                                                       \
+#define HEDGEROW_CPU_LEVEL(name, flags, description, weights_, condition, presence)                     \
+  const Traits& traits_of_##name() {                                                                    \
+    static constexpr Traits traits{                                                                     \
+        .weights = weights_, .rows = {Dtype::f32, Dtype::bf16}, .residual = Dtype::f32, .codes = true}; \
+    return traits;                                                                                      \
   }
 #include "hedgerow/kernels/cpu/levels.def"
 #undef HEDGEROW_CPU_LEVEL

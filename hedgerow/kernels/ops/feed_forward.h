@@ -11,8 +11,9 @@ namespace hedgerow {
 struct ResidualLinearArgs {
   Tensor x;  // f [rows, k], dtype of w
   const PackedLinear* w = nullptr;
-  Tensor residual;       // r [rows, n]; may be the rows of `to`
-  Stream* to = nullptr;  // read and filled as the op is queued; lives no longer than that
+  Tensor residual;         // r [rows, n]; may be the rows of `to`
+  Stream* to = nullptr;    // read and filled as the op is queued; lives no longer than that
+  Workspace between = {};  // weights of codes only: linear_workspace_bytes()
   Ragged rows;
 };
 
@@ -20,7 +21,7 @@ struct ResidualLinearArgs {
 // activated hidden columns are rounded to the dtype of the weights that take them.
 struct FeedForwardArgs {
   Stream* x = nullptr;                   // [rows, dim], as above
-  const PackedNormLinear* w1 = nullptr;  // [hidden, dim]
+  const PackedNormLinear* w1 = nullptr;  // [hidden, dim]; gated: [2 hidden, dim], gate and up
   const PackedLinear* w2 = nullptr;      // [dim, hidden]
   Activation act = Activation::gelu_erf;
   Workspace between;

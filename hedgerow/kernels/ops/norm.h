@@ -7,13 +7,15 @@
 
 namespace hedgerow {
 
-// out[i] = (x[j] - mean) / sqrt(var + eps) * gamma + beta, j = index ? index[i] : i; variance over dim
+// rms: out[i] = x[j] / sqrt(mean of squares + eps) * gamma, without a beta (RMSNorm, Zhang and Sennrich).
+// layer: out[i] = (x[j] - mean) / sqrt(var + eps) * gamma + beta, j = index ? index[i] : i; variance over dim
 // (biased).
 struct LayerNormArgs {
   Tensor x;            // r [*, dim]
   Tensor index = {};   // optional i32 [rows]: which rows of x
-  Tensor gamma, beta;  // f32 [dim]
+  Tensor gamma, beta;  // f32 [dim]; rms: no beta
   float eps = 1e-6f;
+  NormKind kind = NormKind::layer;
   Tensor out;              // f [rows, dim]; e4m3 or int8 where Traits::weights has it
   Tensor out_scales = {};  // int8 only, out f32 [rows]: a 127th of the row's largest value
   Ragged rows;             // rows of out

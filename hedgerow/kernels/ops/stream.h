@@ -19,18 +19,15 @@ struct Stream {
   bool measured = false;  // moments are those of the rows as they are
 };
 
-// Room for rows between two products of one op: workspace_bytes() of it, used again by every op.
-struct Workspace {
-  void* data = nullptr;
-  size_t bytes = 0;
-};
+enum class NormKind : uint8_t { layer, rms };
 
-// A layer norm and the product behind it: act(norm(x) w^T + bias).
+// A norm and the product behind it: act(norm(x) w^T + bias).
 struct PackedNormLinear {
   PackedLinear w;
   Buffer gamma, beta;  // f32 [k], where the backend computes; ones and zeros where the norm is folded into w
   float eps = 1e-6f;
   bool folded = false;
+  NormKind kind = NormKind::layer;  // rms: beta is empty
 };
 
 struct NormLinearWeights {
@@ -44,6 +41,8 @@ struct NormLinearWeights {
   bool may_fold = true;       // whether w may take in the norm, where the backend gains by it
 };
 PackedNormLinear pack_norm_linear(const Backend& on, const NormLinearWeights& weights);
+// An RMS norm, gamma [k], and a product with weights of codes behind it.
+PackedNormLinear pack_norm_quant(const Backend& on, const float* gamma, float eps, PackedLinear w);
 
 // Bytes beside `rows` residual rows of which the reader makes use; often none.
 size_t moments_bytes(const Backend& on, const PackedNormLinear& reader, int rows);

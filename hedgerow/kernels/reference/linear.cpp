@@ -8,10 +8,15 @@ std::vector<double> linear(const LinearArgs& a, const float* w, const float* bia
   std::vector<double> out;
   for (int i = 0; i < a.rows.rows(); ++i) {
     const std::vector<double> x = row(a.x, i);
-    for (int o = 0; o < n; ++o) {
+    const auto sum_of = [&](int o) {
       double sum = bias ? bias[o] : 0;
       for (int c = 0; c < k; ++c) sum += x[c] * w[static_cast<int64_t>(o) * k + c];
-      out.push_back(activate(sum, a.act) + (a.residual ? value(a.residual, i, o) : 0));
+      return sum;
+    };
+    const bool gated = a.act == Activation::silu_gated;
+    for (int o = 0; o < (gated ? n / 2 : n); ++o) {
+      const double y = gated ? silu(sum_of(o)) * sum_of(o + n / 2) : activate(sum_of(o), a.act);
+      out.push_back(y + (a.residual ? value(a.residual, i, o) : 0));
     }
   }
   return out;

@@ -57,8 +57,11 @@ inline std::vector<double> rows_of(const Tensor& t, int64_t rows) {
   return out;
 }
 
+inline double silu(double x) { return x / (1 + std::exp(-x)); }
+// Of one output; a gated pair is put together where both are at hand.
 inline double activate(double x, Activation act) {
   switch (act) {
+    case Activation::silu_gated:
     case Activation::none:
       return x;
     case Activation::gelu_erf:

@@ -168,6 +168,8 @@ FinishFn finish_of(const LinearArgs& args) {
       return finish_to<Activation::gelu_tanh>(args.out.dtype);
     case Activation::none:
       return finish_to<Activation::none>(args.out.dtype);
+    case Activation::silu_gated:  // weights of codes only
+      break;
   }
   __builtin_unreachable();
 }

@@ -87,7 +87,27 @@ void layer_norm_rows(const LayerNormArgs& a, int begin, int end) {
   }
 }
 
+template <class T>
+void rms_norm_rows(const LayerNormArgs& a, int begin, int end) {
+  const int dim = static_cast<int>(a.x.extents[1]);
+  const float* gamma = a.gamma.as<float>();
+  const int32_t* index = a.index.as<int32_t>();
+  for (int i = begin; i < end; ++i) {
+    const float* x = a.x.row<float>(index ? index[i] : i);
+    T* out = a.out.row<T>(i);
+    Chains squares;
+    add_squares(squares, x, dim, 0);
+    const Vec s = set1(1.0f / __builtin_sqrtf(squares.total() / static_cast<float>(dim) + a.eps));
+    int c = 0;
+    for (; c + kLanes <= dim; c += kLanes) store(out + c, mul(mul(load(x + c), s), load(gamma + c)));
+    if (const int n = dim - c; n > 0)
+      store_n(out + c, mul(mul(load_n(x + c, n), s), load_n(gamma + c, n)), n);
+  }
+}
+
 void layer_norm(const LayerNormArgs& a, int begin, int end) {
+  if (a.kind == NormKind::rms)
+    return by_type(a.out.dtype, [&]<class T>() { rms_norm_rows<T>(a, begin, end); });
   by_type(a.out.dtype, [&]<class T>() { layer_norm_rows<T>(a, begin, end); });
 }
 

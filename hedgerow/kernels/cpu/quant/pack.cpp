@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+// Packing a matrix of codes or short floats into panels (layout.h): a bijection, nothing is rounded.
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <exception>
+#include <mutex>
+#include <thread>
+
+#include "hedgerow/core/error.h"
+#include "hedgerow/kernels/cpu/cpu.h"
+#include "hedgerow/kernels/cpu/quant/layout.h"
+
+namespace hedgerow::cpu {
+namespace {
+
+constexpr int kChunksPerBlock = kQuantBlock / kQuantChunk;
+
+void put16(uint8_t* to, uint16_t v) { std::memcpy(to, &v, 2); }
+
+// Scales of one output of one block; `group0`: its first group in the row, `block` its number.
+void pack_scales(const Quant& q, const QuantRow& row, int block, int chunks, int column, uint8_t* to) {
+  const int groups = q.bits ? groups_in(q, chunks) : 0;
+  const auto at = [&](int g) {
+    return static_cast<size_t>(static_cast<int64_t>(block) * kQuantBlock / q.group + g);
+  };
+  if (q.scales == Scales::f16 || q.scales == Scales::f16_min || q.scales == Scales::f16_zero)
+    for (int g = 0; g < groups; ++g) put16(to + 64 * g + 2 * column, row.scales[at(g)]);
+  if (q.scales == Scales::f16_min)
+    for (int g = 0; g < groups; ++g) put16(to + 64 * (groups + g) + 2 * column, row.minimums[at(g)]);
+  if (q.scales == Scales::f16_zero) {
+    uint8_t* const zeros = to + 64 * groups;
+    for (int g = 0; g < groups; ++g) {
+      const uint8_t z = row.small[at(g)];
+      if (q.bits == 4)
+        zeros[16 * g + column % 16] |= static_cast<uint8_t>(z << (column < 16 ? 0 : 4));
+      else
+        zeros[32 * g + column] = z;
+    }
+  }
+  if (q.scales == Scales::k4) {
+    put16(to + 2 * column, row.scales[static_cast<size_t>(block)]);
+    put16(to + 64 + 2 * column, row.minimums[static_cast<size_t>(block)]);
+    for (int g = 0; g < 8; ++g) {
+      const int s = row.small[static_cast<size_t>(block * 8 + g)],
+                m = row.small_min[static_cast<size_t>(block * 8 + g)];
+      to[128 + 32 * g + column] = static_cast<uint8_t>((s & 15) | (m & 15) << 4);
+      to[384 + 32 * (g / 2) + column] |= static_cast<uint8_t>((s >> 4 | m >> 4 << 2) << (g % 2 * 4));
+    }
+  }
+  if (q.scales == Scales::k6) {
+    put16(to + 2 * column, row.scales[static_cast<size_t>(block)]);
+    for (int g = 0; g < 16; ++g) to[64 + 32 * g + column] = row.small[static_cast<size_t>(block * 16 + g)];
+  }
+}
+
+// The 32 codes of one output of one chunk.
+void pack_codes(int bits, const uint8_t* codes, int column, uint8_t* to) {
+  const int half = column / 16, c = column % 16;
+  for (int k = 0; k < kQuantChunk; ++k) {
+    const int q = k / 4, byte = 4 * c + k % 4, code = codes[k];
+    if (bits == 8) {
+      to[(q * 2 + half) * 64 + byte] = static_cast<uint8_t>(code);
+      continue;
+    }
+    to[(q / 2 * 2 + half) * 64 + byte] |= static_cast<uint8_t>((code & 15) << (q % 2 * 4));
+    if (bits == 5) to[512 + half * 64 + byte] |= static_cast<uint8_t>((code >> 4 & 1) << q);
+    if (bits == 6)
+      to[512 + (q / 4 * 2 + half) * 64 + byte] |= static_cast<uint8_t>((code >> 4 & 3) << (q % 4 * 2));
+  }
+}
+
+void pack_values(const Quant& q, const float* values, int column, uint8_t* to) {
+  for (int k = 0; k < kQuantChunk; ++k) {
+    const int64_t at = int64_t{32} * k + column;
+    if (q.values == Dtype::f32)
+      std::memcpy(to + 4 * at, values + k, 4);
+    else
+      put16(to + 2 * at, q.values == Dtype::bf16 ? f32_to_bf16(values[k]) : f32_to_f16(values[k]));
+  }
+}
+
+// Row `column` of a panel.
+void pack_row(const Quant& q, const QuantRow& row, int k, int column, uint8_t* panel) {
+  const int chunks = chunks_of(k);
+  for (int block = 0, first = 0; first < chunks; ++block, first += kChunksPerBlock) {
+    const int here = std::min(kChunksPerBlock, chunks - first);
+    pack_scales(q, row, block, here, column, panel);
+    panel += header_bytes(q, here);
+    for (int c = first; c < first + here; ++c, panel += chunk_bytes(q)) {
+      const int count = std::min(kQuantChunk, k - c * kQuantChunk);
+      if (q.bits) {
+        uint8_t codes[kQuantChunk] = {};  // behind the last column, whose x is 0
+        std::copy_n(row.codes.data() + static_cast<int64_t>(c) * kQuantChunk, count, codes);
+        pack_codes(q.bits, codes, column, panel);
+      } else {
+        float values[kQuantChunk] = {};
+        std::copy_n(row.values.data() + static_cast<int64_t>(c) * kQuantChunk, count, values);
+        pack_values(q, values, column, panel);
+      }
+    }
+  }
+}
+
+void size_row(const QuantSource& s, QuantRow* row) {
+  const size_t k = static_cast<size_t>(s.k);
+  const size_t groups =
+      s.quant.bits ? (k + static_cast<size_t>(s.quant.group) - 1) / static_cast<size_t>(s.quant.group) : 0;
+  row->codes.resize(s.quant.bits ? k : 0), row->values.resize(s.quant.bits ? 0 : k);
+  row->scales.resize(groups), row->minimums.resize(groups), row->small.resize(groups),
+      row->small_min.resize(groups);
+}
+
+// Panels are shared out among as many threads as the machine has; the first failure is thrown here.
+void pack_band(const QuantSource& s, const QuantBand& band, uint8_t* to) {
+  std::atomic<int> next{0};
+  std::mutex lock;
+  std::exception_ptr failed;
+  const auto work = [&] {
+    try {
+      QuantRow rows[kQuantPanel];
+      for (QuantRow& row : rows) size_row(s, &row);
+      for (int panel; (panel = next.fetch_add(1)) < band.panels;) {
+        const int first = panel * kQuantPanel, count = std::min(kQuantPanel, s.n - first);
+        s.read(first, count, rows);
+        for (int r = 0; r < count; ++r) pack_row(s.quant, rows[r], s.k, r, to + panel * band.panel_bytes);
+      }
+    } catch (...) {
+      const std::lock_guard<std::mutex> held(lock);
+      if (!failed) failed = std::current_exception();
+      next = band.panels;
+    }
+  };
+  const int most = static_cast<int>(std::thread::hardware_concurrency());
+  std::vector<std::thread> helpers;
+  for (int i = 1; i < std::min(most, band.panels / 8); ++i) helpers.emplace_back(work);
+  work();
+  for (std::thread& t : helpers) t.join();
+  if (failed) std::rethrow_exception(failed);
+}
+
+}  // namespace
+
+PackedLinear pack_quant(const QuantSource* parts, int count, const float* bias, RowsOf rows_of) {
+  PackedLinear p;
+  p.dtype = Dtype::f32, p.rows_of = rows_of, p.k = parts[0].k, p.panel = kQuantPanel, p.band_count = count;
+  int64_t bytes = 0;
+  int panels = 0, outputs = 0;
+  for (int b = 0; b < count; ++b) {
+    const QuantSource& s = parts[b];
+    QuantBand& band = p.bands[b];
+    band.quant = s.quant, band.n = s.n, band.offset = bytes;
+    band.panels = (s.n + kQuantPanel - 1) / kQuantPanel, band.panel_bytes = panel_bytes(s.quant, s.k);
+    bytes += band.panels * band.panel_bytes, panels += band.panels, outputs += s.n;
+  }
+  p.n = outputs;
+  p.data = Buffer(static_cast<size_t>(bytes));
+  for (int b = 0; b < count; ++b) {
+    const QuantSource& s = parts[b];
+    QuantBand& band = p.bands[b];
+    pack_band(s, band, p.data.as<uint8_t>() + band.offset);
+    if (!s.order.empty()) {
+      p.orders[b] = Buffer(s.order.size() * 4);
+      std::memcpy(p.orders[b].as(), s.order.data(), s.order.size() * 4);
+      band.order = p.orders[b].as<int32_t>();
+    }
+  }
+  if (bias) {
+    p.bias = Buffer(static_cast<size_t>(outputs) * sizeof(float));
+    std::memcpy(p.bias.as(), bias, p.bias.bytes());
+  }
+  return p;
+}
+
+}  // namespace hedgerow::cpu
