@@ -107,11 +107,11 @@ void LlamaPass::add_rows(const LlamaRows& r) {
       throw Error(fmt::format("language model: wanted tokens 0 to {}, found {}", model_->config.vocab - 1,
                               r.tokens[i]));
     const int own = begun + i, parent = r.parents ? r.parents[i] : own - 1;
-    if (parent >= own || (parent < 0) != (own == 0))
+    if (parent >= own || (parent < 0 && own > 0 && !r.parents) || parent < -1)
       throw Error(fmt::format("language model: tree: wanted a parent before row {}, found {}", own, parent));
     const size_t up = static_cast<size_t>(parent);
-    tree.depth.push_back(own > 0 ? tree.depth[up] + 1 : 0);
-    tree.ancestors.push_back((own > 0 ? tree.ancestors[up] : 0) | uint64_t{1} << (own & 63));
+    tree.depth.push_back(parent >= 0 ? tree.depth[up] + 1 : 0);
+    tree.ancestors.push_back((parent >= 0 ? tree.ancestors[up] : 0) | uint64_t{1} << (own & 63));
     ids_.push_back(r.tokens[i]), positions_.push_back(filled + tree.depth.back());
     ancestors_.push_back(static_cast<int32_t>(static_cast<uint32_t>(tree.ancestors.back())));
     ancestors_.push_back(static_cast<int32_t>(static_cast<uint32_t>(tree.ancestors.back() >> 32)));

@@ -26,8 +26,8 @@ struct LlamaRows {
   int sequence = 0;
   const int32_t* tokens = nullptr;
   int count = 0;
-  // Null: each row follows the one before. A tree: parent of each row, before it in the tree; -1 for its root
-  // and only for that; at most 64 rows.
+  // Null: each row follows the one before. A tree: parent of each row, before it in the tree; -1 where that
+  // is the sequence's last token; at most 64 rows.
   const int32_t* parents = nullptr;
   // Rows of the tree that the pass before began: parents are counted from its root on.
   bool extend = false;
