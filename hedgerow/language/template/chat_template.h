@@ -27,7 +27,7 @@ class ChatTemplate {
   ChatTemplate& operator=(ChatTemplate&&) noexcept;
 
   struct Options {
-    std::vector<ChatMessage> messages;
+    std::vector<ChatMessage> messages = {};
     bool add_generation_prompt = true;
     // Empty: undefined in the template, as for a tokenizer that has none.
     std::string bos_token = {}, eos_token = {};
