@@ -210,8 +210,7 @@ Value Interpreter::evaluate_slice(const Node& n) {
   const Text* t = of.text();
   const List* l = of.list();
   if (t == nullptr && (l == nullptr || l->kind == Seq::lazy || l->kind == Seq::view)) {
-    if (of.undefined()) throw Error("a slice of something undefined");
-    return {Undefined{"a slice"}};
+    throw Error(std::string("a slice of a ") + type_name(of) + " is not supported");
   }
   budget_.step(t != nullptr ? static_cast<int64_t>(t->size() / 64) : 1);
   const std::vector<size_t> starts = t != nullptr ? point_starts(t->bytes) : std::vector<size_t>{};

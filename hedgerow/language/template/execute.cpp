@@ -159,21 +159,22 @@ Interpreter::Flow Interpreter::execute_loop(const Statement& s, Text& out) {
     }
     items = std::move(kept);
   }
-  if (items.empty()) {
-    loop_ = outer;
-    if (s.bodies.size() < 2) return Flow::on;
-    const Inner scope(*this);
-    return execute(s.bodies[1], out);
-  }
   Loop loop{.items = items, .at = 0, .depth = outer == nullptr ? 1 : outer->depth + 1};
   loop_ = &loop;
+  // Jinja's else belongs to loops of which no turn came to its end, by break and continue too.
+  bool whole_turn = false;
   for (; loop.at < items.size(); ++loop.at) {
     budget_.step();
     const Inner scope(*this);
     assign(*s.target, items[loop.at]);
-    if (execute(s.bodies[0], out) == Flow::leave) break;
+    const Flow flow = execute(s.bodies[0], out);
+    if (flow == Flow::leave) break;
+    whole_turn = whole_turn || flow == Flow::on;
   }
-  return Flow::on;
+  loop_ = outer;
+  if (whole_turn || s.bodies.size() < 2) return Flow::on;
+  const Inner scope(*this);
+  return execute(s.bodies[1], out);
 }
 
 Value Interpreter::call(const Macro& m, const Arguments& a) {

@@ -150,7 +150,10 @@ bool contains(const Value& in, const Value& item, Budget& budget) {
     budget.step(static_cast<int64_t>(t->size() / 64));
     return t->bytes.find(item.text()->bytes) != std::string::npos;
   }
-  if (const Dict* d = in.dict()) return find(*d, item, budget) != nullptr;
+  if (const Dict* d = in.dict()) {
+    require(item.list() == nullptr && item.dict() == nullptr, "a list or dict is never a dict's key");
+    return find(*d, item, budget) != nullptr;
+  }
   for (const Value& v : walk(in, budget))
     if (equal(v, item, budget)) return true;
   return false;
