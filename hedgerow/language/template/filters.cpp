@@ -130,7 +130,8 @@ Value Interpreter::number_filter(const std::string& name, const Value& v, const 
             "round with this precision is not supported");
     if (method == "ceil") return {std::ceil(d)};
     if (method == "floor") return {std::floor(d)};
-    require(method == "common", "round with the method '" + printable(method) + "' is not supported");
+    require(method == "common",
+            fmt::format("round with the method '{}' is not supported", printable(method)));
     if (v.whole(i)) return {i};
     return {std::copysign(read_float(fmt::format("{:.{}f}", std::abs(d), digits)), d)};
   }

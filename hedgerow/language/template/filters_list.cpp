@@ -16,7 +16,7 @@ Value Interpreter::list_filter(const std::string& name, const Value& v, const Ar
     a.only(name, {});
     if (name == "last" && v.list() != nullptr) require(v.list()->kind != Seq::lazy, "'last' of an iterator");
     const std::vector<Value> items = walk(v, budget_);
-    if (items.empty()) return {Undefined{"the " + name + " of nothing"}};
+    if (items.empty()) return {Undefined{fmt::format("the {} of nothing", name)}};
     return name == "first" ? items.front() : items.back();
   }
   if (name == "list") {
@@ -136,7 +136,7 @@ bool Interpreter::test(const std::string& name, const Value& v, const Arguments&
     return v.text() || v.dict() || v.undefined() ||
            (v.list() && v.list()->kind != Seq::lazy && v.list()->kind != Seq::view);
   if (name == "odd" || name == "even")
-    return (want_whole(v, "the test '" + name + "'") % 2 == 0) == (name == "even");
+    return (want_whole(v, fmt::format("the test '{}'", name)) % 2 == 0) == (name == "even");
   const Value& other = a.given[0];
   if (name == "divisibleby") {
     const int64_t by = want_whole(other, "divisibleby");

@@ -75,7 +75,7 @@ Value Interpreter::text_method(const Text& t, const std::string& name, const Arg
     throw Error(fmt::format("'{}' with {} arguments is not supported", name, a.given.size()));
   const auto argument = [&](size_t at) -> const Text& {
     if (at >= a.given.size()) throw Error(fmt::format("'{}' wants more arguments", name));
-    return want_text(a.given[at], "'" + name + "'");
+    return want_text(a.given[at], fmt::format("'{}'", name));
   };
   const bool plain = a.given.empty() || a.given[0].none();
   const auto list = [&](std::vector<Text> parts) {
@@ -109,7 +109,7 @@ Value Interpreter::text_method(const Text& t, const std::string& name, const Arg
   }
   if (name == "splitlines") return list(split_lines(t, budget_));
   if (name == "startswith" || name == "endswith") {
-    require(!a.given.empty(), "'" + name + "' wants a text");
+    require(!a.given.empty(), fmt::format("'{}' wants a text", name));
     const auto fits = [&](const Text& s) {
       return s.size() <= t.size() &&
              t.bytes.compare(name == "endswith" ? t.size() - s.size() : 0, s.size(), s.bytes) == 0;
@@ -118,7 +118,7 @@ Value Interpreter::text_method(const Text& t, const std::string& name, const Arg
     if (l == nullptr || l->kind != Seq::tuple) return {fits(argument(0))};
     for (const Value& v : l->items) {
       budget_.step();
-      if (fits(want_text(v, "'" + name + "'"))) return {true};
+      if (fits(want_text(v, fmt::format("'{}'", name)))) return {true};
     }
     return {false};
   }

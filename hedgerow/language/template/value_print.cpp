@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Values as text: Python's str() and repr(), and json.dumps.
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "hedgerow/core/error.h"
@@ -60,7 +62,8 @@ void put_json(Text& out, const Value& v, const JsonStyle& style, int depth, Budg
   const auto line = [&](int d) {
     if (style.indent < 0) return;
     budget.bytes(2 * static_cast<size_t>(style.indent * d) + 2);
-    out.append("\n" + std::string(static_cast<size_t>(style.indent * d), ' '));
+    out.append("\n");
+    out.append(std::string(static_cast<size_t>(style.indent * d), ' '));
   };
   if (const Text* t = v.text()) {
     budget.bytes(12 * t->size());
@@ -91,7 +94,7 @@ void put_json(Text& out, const Value& v, const JsonStyle& style, int depth, Budg
       if (items[i].first.text() != nullptr)
         put_json(out, items[i].first, style, depth, budget);
       else
-        out.append("\"" + scalar(items[i].first, true) + "\"");
+        out.append(fmt::format("\"{}\"", scalar(items[i].first, true)));
       out.append(style.colon);
       put_json(out, items[i].second, style, depth + 1, budget);
     }
