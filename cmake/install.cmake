@@ -10,7 +10,8 @@ install(EXPORT hedgerowTargets NAMESPACE hedgerow:: DESTINATION ${package_dir})
 # Not for users: the JSON library's types, how ops are checked, one backend's insides, the program.
 install(DIRECTORY hedgerow/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/hedgerow FILES_MATCHING PATTERN "*.h" PATTERN "ops.def"
   PATTERN "json.h" EXCLUDE PATTERN "image_formats.h" EXCLUDE PATTERN "check" EXCLUDE
-  PATTERN "kernels/cpu" EXCLUDE PATTERN "kernels/cuda" EXCLUDE PATTERN "cli" EXCLUDE)
+  PATTERN "kernels/cpu" EXCLUDE PATTERN "kernels/cuda" EXCLUDE PATTERN "cli" EXCLUDE
+  REGEX "language/template/(interpreter|parser|syntax|text|value)\\.h$" EXCLUDE)
 if(EXISTS ${PROJECT_SOURCE_DIR}/models)
   install(DIRECTORY models/ DESTINATION ${CMAKE_INSTALL_DATADIR}/hedgerow/models)
 endif()

@@ -101,5 +101,11 @@ TEST(Mutate, Png) {
           });
 }
 
+TEST(Mutate, Template) {
+  survive(seeds({"templates/chatml.jinja", "templates/llama2.jinja", "templates/llama3.1.jinja",
+                 "templates/zephyr.jinja", "templates/qwen2.5.jinja", "templates/everything.jinja"}),
+          fuzz::try_template);
+}
+
 }  // namespace
 }  // namespace hedgerow

@@ -11,6 +11,7 @@
 #include "hedgerow/core/error.h"
 #include "hedgerow/io/checkpoint.h"
 #include "hedgerow/io/image.h"
+#include "hedgerow/language/template/chat_template.h"
 #include "hedgerow/vision/vit_describe.h"
 
 namespace hedgerow::fuzz {
@@ -44,6 +45,22 @@ inline void try_config(const uint8_t* data, size_t bytes) {
 inline void try_picture(const uint8_t* data, size_t bytes) try {
   const Picture p = decode_picture(data, bytes, "fuzz");
   if (p.rgb.size() != static_cast<size_t>(p.width) * p.height * 3) __builtin_trap();
+} catch (const Error&) {
+}
+
+// A template, rendered on a short conversation. Spans must differ in origin and none is empty.
+inline void try_template(const uint8_t* data, size_t bytes) try {
+  const ChatTemplate chat(std::string(reinterpret_cast<const char*>(data), bytes), "fuzz");
+  const std::vector<ChatMessage> messages{{"system", " Be <|brief|>. "},
+                                          {"user", "two\nlines, 'quoted'"},
+                                          {"assistant", ""},
+                                          {"user", "\xe6\x97\xa5\xff"}};
+  bool first = true, before = false;
+  for (const auto& span : chat.render({.messages = messages, .bos_token = "<s>", .eos_token = "</s>"})) {
+    if (span.text.empty() || (!first && span.from_template == before)) __builtin_trap();
+    first = false;
+    before = span.from_template;
+  }
 } catch (const Error&) {
 }
 
