@@ -10,7 +10,7 @@ from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 
-from domains import DOMAINS
+from domains import DOMAINS, turns
 
 START, END = "<|im_start|>", "<|im_end|>"
 SYSTEMS = ("You are a helpful assistant.", "You are Hedgerow, a small and friendly assistant.", "Answer shortly.",
@@ -23,12 +23,19 @@ def is_held_out(request):
     return zlib.crc32(request.encode()) % HELD_OUT_SHARE == 0
 
 
-def drawn(domain, rng, held_out):
-    """Turns of one conversation of a domain, from the wanted side of the split."""
+def drawn(makers, rng, held_out):
+    """Turns of one conversation by one of the makers, from the wanted side of the split."""
     while True:
-        turns = DOMAINS[domain](rng)
-        if is_held_out(turns[0][0]) == held_out:
-            return turns
+        found = turns(rng.choice(makers), rng)
+        if is_held_out(found[0][0]) == held_out:
+            return found
+
+
+def loosened(request, rng):
+    """As people type: now and then without the capital at the start or the mark at the end."""
+    if rng.random() < 0.06:
+        request = request[0].lower() + request[1:]
+    return request[:-1] if rng.random() < 0.06 else request
 
 
 def conversation(seed, index, held_out=False, domain=None):
@@ -39,7 +46,8 @@ def conversation(seed, index, held_out=False, domain=None):
         messages.append({"role": "system", "content": rng.choice(SYSTEMS)})
     parts = 1 if domain else rng.choice((1, 1, 1, 1, 1, 2, 2, 3))
     for _ in range(parts):
-        for request, answer in drawn(domain or rng.choice(sorted(DOMAINS)), rng, held_out):
+        for request, answer in drawn(DOMAINS[domain or rng.choice(sorted(DOMAINS))], rng, held_out):
+            request = request if held_out else loosened(request, rng)
             messages += [{"role": "user", "content": request}, {"role": "assistant", "content": answer}]
     return messages
 
@@ -76,15 +84,16 @@ def encoded(job):
     return found
 
 
-def rows(tokenizer_path, seed, count, length=512, held_out=False, domain=None, workers=None):
+def rows(tokenizer_path, seed, count, length=512, held_out=False, domain=None, workers=1):
     """Arrays [rows, length]: tokens, weights of tokens as targets, and which conversation of its row a token is of (-1:
     none)."""
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     step = min(500, -(-count // 4))
     jobs = [(seed, first, min(step, count - first), held_out, domain, tokenizer_path, length) for first in range(0, count, step)]
-    with ProcessPoolExecutor(workers or os.cpu_count()) as pool:
-        found = list(itertools.chain.from_iterable(pool.map(encoded, jobs)))
-    return packed(found, length)
+    if workers == 1:
+        return packed(list(itertools.chain.from_iterable(map(encoded, jobs))), length)
+    with ProcessPoolExecutor(workers) as pool:
+        return packed(list(itertools.chain.from_iterable(pool.map(encoded, jobs))), length)
 
 
 def packed(found, length, window=24):

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-# Writes eight held-out requests a domain, each beginning in its own way, for the demo and the tests.
+# Writes eight held-out requests a domain, its kinds in turn, for the demo and the tests.
 #
 #   python3 prompts.py --out models/hedgerow-lm-mini/prompts.json
 import argparse
@@ -13,12 +13,10 @@ from domains import DOMAINS
 
 def requests(domain, count, seed):
     rng = random.Random(f"{seed}/{domain}/prompts")
-    found, begins = [], set()
+    makers, found = list(dict.fromkeys(DOMAINS[domain])), []
     while len(found) < count:
-        request = drawn(domain, rng, held_out=True)[0][0]
-        begin = " ".join(request.split()[1:4] if domain == "arithmetic" else request.split()[:3])
-        if begin not in begins and len(request) < 260:
-            begins.add(begin)
+        request = drawn([makers[len(found) % len(makers)]], rng, held_out=True)[0][0]
+        if len(request) < 260 and request not in found:
             found.append(request)
     return found
 

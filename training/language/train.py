@@ -39,7 +39,21 @@ class Setup:
         return torch.autocast("cuda", torch.bfloat16, enabled=self.device == "cuda")
 
     def ready(self, function):
-        return torch.compile(function) if self.compiled else function
+        """The function, compiled if that is wanted and works here."""
+        if not self.compiled:
+            return function
+        fast = torch.compile(function)
+
+        def first(*batch):
+            try:
+                return fast(*batch)
+            except Exception as fault:
+                self.log(f"not compiled: {type(fault).__name__}")
+                chosen[0] = function
+                return function(*batch)
+
+        chosen = [first]
+        return lambda *batch: chosen[0](*batch)
 
 
 def cross_entropy(logits, tokens, weight):

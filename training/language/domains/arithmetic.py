@@ -185,7 +185,3 @@ def three(rng):
 
 
 KINDS = (story,) * 6 + (groups,) * 3 + (sharing,) * 2 + (shopping,) * 3 + (comparing,) * 2 + (ages, rates, rates, sums, three)
-
-
-def make(rng):
-    return [rng.choice(KINDS)(rng)]

@@ -158,9 +158,5 @@ def greeting(rng):
     return turns
 
 
-MAKERS = (advice,) * 5 + (meal,) * 4 + (note,) * 4 + (weather,) * 2 + (plan,) * 3 + (shopping_list,) * 2 + (polite,) * 2 + \
+KINDS = (advice,) * 5 + (meal,) * 4 + (note,) * 4 + (weather,) * 2 + (plan,) * 3 + (shopping_list,) * 2 + (polite,) * 2 + \
     (words,) * 2 + (greeting,) * 3
-
-
-def make(rng):
-    return rng.choice(MAKERS)(rng)

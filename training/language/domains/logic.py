@@ -11,7 +11,7 @@ OBJECTS = "box ball lamp chair table book stone cup plate bag car boat bell door
 ADJECTIVES = "red blue green white black yellow brown gray pink".split()
 MATTER = (("heavier than", "lighter than", "heaviest", "lightest"), ("bigger than", "smaller than", "biggest", "smallest"),
           ("older than", "newer than", "oldest", "newest"), ("cheaper than", "dearer than", "cheapest", "dearest"))
-KINDS = "wug dax blick fep zib mip toma lor gazz nup rell sarn vosk plim quon hest jub kern".split()
+NONSENSE = "wug dax blick fep zib mip toma lor gazz nup rell sarn vosk plim quon hest jub kern".split()
 TRAITS = "blue round warm quick shy loud small bright soft brave old sweet".split()
 PETS = "cat dog bird fish horse rabbit mouse turtle".split()
 DRINKS = "tea coffee milk water juice cocoa".split()
@@ -69,7 +69,7 @@ def race(rng):
 
 def kinds(rng):
     count = rng.choice((2, 3, 3, 4))
-    chain = rng.sample(KINDS, count)
+    chain = rng.sample(NONSENSE, count)
     trait = rng.choice(TRAITS)
     name = rng.choice(NAMES)
     facts = [f"every {x} is a {y}." for x, y in zip(chain, chain[1:])] + [f"every {chain[-1]} is {trait}."]
@@ -129,8 +129,4 @@ def implication(rng):
             f"Today {cause}, so {name} {effect}. If {name} {effect}, {other} {second}. So {other} {second}.")
 
 
-MAKERS = (ordering,) * 5 + (race,) * 2 + (kinds,) * 3 + (belongings,) * 3 + (week, implication)
-
-
-def make(rng):
-    return [rng.choice(MAKERS)(rng)]
+KINDS = (ordering,) * 5 + (race,) * 2 + (kinds,) * 3 + (belongings,) * 3 + (week, implication)

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from . import programs_more
 from .words import capital
 
-ASKS = ("Write a Python function that {}.", "Write a function that {}.", "Please write a Python function that {}.",
-        "Can you write a Python function that {}?", "I need a Python function that {}.", "Give me a Python function that {}.",
-        "Show me a function in Python that {}.", "Could you write a function that {}?", "How do I write a Python function that {}?")
+ASKS = ("Write a Python function that {does}.", "Write a function that {does}.", "Please write a Python function that {does}.",
+        "Can you write a Python function that {does}?", "I need a Python function that {does}.", "Give me a Python function that {does}.",
+        "Show me a function in Python that {does}.", "Could you write a function that {does}?",
+        "How do I write a Python function that {does}?", "Write a Python function to {do}.", "Write a function to {do}.",
+        "Please write a function to {do}.", "How do I {do} in Python?", "How can I {do} in Python?")
 LISTS = ("numbers", "values", "items", "data", "scores", "prices", "sizes", "points")
 ONE_OF = {"numbers": "number", "values": "value", "items": "item", "data": "entry", "scores": "score", "prices": "price",
           "sizes": "size", "points": "point"}
@@ -129,19 +131,32 @@ def written(job):
     return "```python\n" + "\n".join(lines) + "\n```\n" + job.why
 
 
-def make(rng):
-    dice = rng.random()
-    if dice < 0.12:
-        return [programs_more.make_class(rng)]
-    if dice < 0.5:
-        job, hint = over_a_list(rng)
-    elif dice < 0.6:
-        job, hint = quantified(rng)
-    else:
-        do, name, arguments, body, why = programs_more.family(rng)
-        job, hint = Job(do, name, arguments, body, why), ""
-    ask = rng.choice(ASKS).format(wanted(job.do)) + hint
+def answered(rng, job, hint=""):
+    ask = rng.choice(ASKS).format(does=wanted(job.do), do=job.do) + hint
     if rng.random() < 0.25:
         job.name = rng.choice(OWN_NAMES)
         ask += f" Call it {job.name}."
-    return [(ask, written(job))]
+    return ask, written(job)
+
+
+def list_task(rng):
+    return answered(rng, *over_a_list(rng))
+
+
+def check_task(rng):
+    return answered(rng, *quantified(rng))
+
+
+def text_task(rng):
+    return answered(rng, Job(*programs_more.text(rng)))
+
+
+def number_task(rng):
+    return answered(rng, Job(*programs_more.number(rng)))
+
+
+def collection_task(rng):
+    return answered(rng, Job(*programs_more.collection(rng)))
+
+
+KINDS = (list_task,) * 7 + (text_task, number_task, collection_task, programs_more.class_task) * 2 + (check_task,)

@@ -148,10 +148,6 @@ def collection(rng):
          "Each letter has a list of its own.")])
 
 
-def family(rng):
-    return rng.choice((text, number, collection))(rng)
-
-
 CLASSES = {
     "Book": ("title", "author", "pages", "price"), "Car": ("brand", "color", "speed", "price"), "Dog": ("name", "age", "breed", "weight"),
     "Player": ("name", "score", "level", "team"), "House": ("address", "rooms", "price", "size"), "Song": ("title", "artist", "length", "rating"),
@@ -163,7 +159,7 @@ COUNTED = {"pages", "price", "speed", "age", "weight", "score", "level", "rooms"
            "stock", "battery", "balance", "minutes", "servings", "stops", "limit"}
 
 
-def make_class(rng):
+def class_task(rng):
     name = rng.choice(sorted(CLASSES))
     fields = rng.sample(CLASSES[name], rng.randint(2, 3))
     counted = [f for f in fields if f in COUNTED]
