@@ -2,7 +2,6 @@
 # Conversations drawn from the domains, split by a sum of the first request's text (so no held-out request is ever trained
 # on), rendered as ChatML, turned into tokens and packed whole into rows. Conversation i of a seed is the same whatever
 # the count is.
-import itertools
 import os
 import random
 import zlib
@@ -81,19 +80,21 @@ def encoded(job):
         ids = np.array(encoding.ids, np.int16)
         if len(ids) <= length:
             found.append((ids, weights(ids, tokenizer)))
-    return found
+    return packed(found, length)
 
 
 def rows(tokenizer_path, seed, count, length=512, held_out=False, domain=None, workers=1):
     """Arrays [rows, length]: tokens, weights of tokens as targets, and which conversation of its row a token is of (-1:
     none)."""
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    step = min(500, -(-count // 4))
+    step = min(2000, -(-count // workers))
     jobs = [(seed, first, min(step, count - first), held_out, domain, tokenizer_path, length) for first in range(0, count, step)]
     if workers == 1:
-        return packed(list(itertools.chain.from_iterable(map(encoded, jobs))), length)
-    with ProcessPoolExecutor(workers) as pool:
-        return packed(list(itertools.chain.from_iterable(pool.map(encoded, jobs))), length)
+        parts = list(map(encoded, jobs))
+    else:
+        with ProcessPoolExecutor(workers) as pool:
+            parts = list(pool.map(encoded, jobs))
+    return [np.concatenate(arrays) for arrays in zip(*parts)]
 
 
 def packed(found, length, window=24):

@@ -58,6 +58,8 @@ def over_a_list(rng):
     x = ONE_OF[xs]
     before, after, condition, short = filters(rng, x)
     of, value, mapped = maps(rng, x)
+    while not condition and not of:
+        of, value, mapped = maps(rng, x)
     what = rng.choice(("sum", "sum", "product", "count", "list", "list", "average", "largest", "smallest"))
     group = f"the {before + ' ' if before else ''}numbers{after} in "
     style = rng.choice(("", "", "loop", "short"))
