@@ -14,6 +14,9 @@ struct Traits {
   DtypeSet weights;   // of matrices, and of rows that meet them: with weights of 8 bits, x is of their dtype
   DtypeSet rows;      // activations and what is computed from them, but for those of 8 bits
   DtypeSet residual;  // the residual stream, and what is scored, moved and merged of it
+  // Whether products and attention store rows of any of these dtypes, whatever they multiply; else products
+  // store f32 or the dtype of their weights, attention that of its queries.
+  bool converts = false;
   int most_select_len = std::numeric_limits<int>::max();  // rows of a sequence that select takes
 };
 
