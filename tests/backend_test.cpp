@@ -59,7 +59,7 @@ class Environment {  // HEDGEROW_KERNELS for one scope
   bool set_ = false;
 };
 
-TEST_F(Entry, TheForcedLevelIsTheOneInUse) {
+TEST_F(Entry, the_forced_level_is_the_one_in_use) {
   const char* forced = std::getenv("HEDGEROW_KERNELS");
   if (forced && *forced) {
     EXPECT_STREQ(backend().name, forced);
@@ -74,7 +74,7 @@ TEST_F(Entry, TheForcedLevelIsTheOneInUse) {
   }
 }
 
-TEST(Backends, SlowestFirstAndTheBestIsTheDefault) {
+TEST(Backends, are_listed_slowest_first_and_the_best_is_the_default) {
   ASSERT_GE(all_backends().size(), 4u);
   EXPECT_STREQ(all_backends()[0]->name, "scalar");
   EXPECT_TRUE(all_backends()[0]->runs_here());
@@ -86,11 +86,13 @@ TEST(Backends, SlowestFirstAndTheBestIsTheDefault) {
 }
 
 TEST(Backends, have_an_entry_for_every_op_and_name_what_they_lack) {
+  constexpr bool here = true, absent = false;
   for (const Backend* b : all_backends()) {
-#define HEDGEROW_OP(op, Args, cpu, cuda) EXPECT_NE(b->ops.op, nullptr) << b->name << " " << #op;
+#define HEDGEROW_OP(op, Args, cpu, cuda)                  \
+  EXPECT_NE(b->ops.op, nullptr) << b->name << " " << #op; \
+  EXPECT_EQ(has(*b, Op::op), b->host ? cpu : cuda) << b->name << " " << #op;
 #include "hedgerow/kernels/ops.def"
 #undef HEDGEROW_OP
-    for (const Op op : kAllOps) EXPECT_TRUE(has(*b, op)) << b->name << " " << name_of(op);
   }
 }
 
@@ -130,7 +132,7 @@ TEST_F(Entry, refuses_an_absent_op_by_name) {
   on.backend().memory.wait(on);
 }
 
-TEST(Backends, AnUnknownNameIsAnErrorThatListsTheNames) {
+TEST(Backends, an_unknown_name_is_an_error_that_lists_the_names) {
   const std::string asked = refusal([] { find_backend("sse9"); });
   EXPECT_NE(asked.find("'sse9'"), std::string::npos) << asked;
   for (const Backend* b : all_backends()) EXPECT_NE(asked.find(b->name), std::string::npos) << asked;
@@ -139,7 +141,7 @@ TEST(Backends, AnUnknownNameIsAnErrorThatListsTheNames) {
   EXPECT_NE(forced.find("'turbo' (from HEDGEROW_KERNELS)"), std::string::npos) << forced;
 }
 
-TEST(Backends, AGpuThatTheBuildLacksIsRefusedWithTheWayToGetIt) {
+TEST(Backends, a_gpu_that_the_build_lacks_is_refused_with_the_way_to_get_it) {
   for (const Backend* b : all_backends())
     if (std::string(b->name) == "cuda") GTEST_SKIP() << "this build has it";
   const std::string way = " is not part of this build; configure with -DHEDGEROW_CUDA=ON";
@@ -148,7 +150,7 @@ TEST(Backends, AGpuThatTheBuildLacksIsRefusedWithTheWayToGetIt) {
   EXPECT_EQ(refusal([] { find_backend(); }), "kernels: 'cuda' (from HEDGEROW_KERNELS)" + way);
 }
 
-TEST(Backends, ALevelThatDoesNotRunHereIsRefusedByName) {
+TEST(Backends, a_level_that_does_not_run_here_is_refused_by_name) {
   for (const Backend* b : all_backends())
     if (!b->runs_here()) {
       const std::string asked = refusal([&] { find_backend(b->name); });
@@ -157,7 +159,7 @@ TEST(Backends, ALevelThatDoesNotRunHereIsRefusedByName) {
     }
 }
 
-TEST_F(Entry, AttentionRefusesWhatDoesNotFit) {
+TEST_F(Entry, attention_refuses_what_does_not_fit) {
   Batch b({3, 2}, 0);
   std::vector<float> q(5 * 64), out(5 * 64);
   Context on = context(1, 3, 64);
@@ -203,7 +205,7 @@ TEST_F(Entry, AttentionRefusesWhatDoesNotFit) {
             std::string::npos);
 }
 
-TEST_F(Entry, LinearRefusesForeignWeightsAndWrongShapes) {
+TEST_F(Entry, linear_refuses_foreign_weights_and_wrong_shapes) {
   Batch b({2}, 0);
   std::vector<float> w(3 * 4, 1.0f), x(8, 1.0f), out(6);
   Context on = context();
@@ -232,7 +234,37 @@ TEST_F(Entry, LinearRefusesForeignWeightsAndWrongShapes) {
             std::string::npos);
 }
 
-TEST_F(Entry, SelectRefusesAMissingRule) {
+TEST_F(Entry, linear_stores_only_dtypes_that_the_backend_has_kernels_for) {
+  Backend strict = backend();
+  strict.traits = []() -> const Traits& {
+    constexpr DtypeSet kBoth = {Dtype::f32, Dtype::bf16};
+    static const Traits traits{.weights = kBoth, .rows = kBoth, .residual = kBoth};
+    return traits;
+  };
+  Batch b({2}, 0);
+  const std::vector<float> w(12, 1.0f);
+  std::vector<float> x(8), out(6);
+  const auto refused = [&](const Backend& backend, Dtype weights, Dtype to, Dtype residual = Dtype::u8) {
+    Context on(backend, 1);
+    on.reserve_scratch(backend.scratch_bytes(0, 2, 32));
+    const PackedLinear packed = pack_linear(on, w.data(), nullptr, 3, 4, weights);
+    return refusal([&] {
+      linear(on, {.x = matrix_view(x.data(), weights, 2, 4),
+                  .w = &packed,
+                  .residual = residual == Dtype::u8 ? Tensor{} : matrix_view(out.data(), residual, 2, 3),
+                  .out = matrix_view(out.data(), to, 2, 3),
+                  .rows = b.ragged()});
+    });
+  };
+  EXPECT_EQ(refused(backend(), Dtype::f32, Dtype::bf16), "accepted");
+  EXPECT_EQ(refused(strict, Dtype::bf16, Dtype::bf16), "accepted");
+  EXPECT_EQ(refused(strict, Dtype::bf16, Dtype::f32, Dtype::f32), "accepted");
+  EXPECT_NE(refused(strict, Dtype::f32, Dtype::bf16).find("linear: out: wanted f32 ["), std::string::npos);
+  EXPECT_NE(refused(strict, Dtype::f32, Dtype::f32, Dtype::bf16).find("linear: residual: wanted f32"),
+            std::string::npos);
+}
+
+TEST_F(Entry, select_refuses_a_missing_rule) {
   Batch b({4}, 0);
   std::vector<float> score(4);
   std::vector<int32_t> kept(4), offsets(2);
@@ -247,7 +279,7 @@ TEST_F(Entry, SelectRefusesAMissingRule) {
   EXPECT_EQ(refusal([&] { select(on, a); }), "select: mass: wanted an array, found none");
 }
 
-TEST_F(Entry, PatchifyRefusesSizesThatAreNoMultiples) {
+TEST_F(Entry, patchify_refuses_sizes_that_are_no_multiples) {
   Batch b({5}, 0);
   const std::vector<float> image(3 * 32 * 33);
   const float* images[] = {image.data()};

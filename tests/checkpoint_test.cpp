@@ -9,7 +9,7 @@
 namespace hedgerow {
 namespace {
 
-TEST(Checkpoint, OpensAFileOrAFolder) {
+TEST(Checkpoint, opens_a_file_or_a_folder) {
   const Folder folder;
   const Values a = drawn("a", {2, 3});
   folder.write("model.safetensors", safetensors_of({{"a", a}, {"b", drawn("b", {1, 4})}}));
@@ -27,7 +27,7 @@ TEST(Checkpoint, OpensAFileOrAFolder) {
   }
 }
 
-TEST(Checkpoint, JoinsShards) {
+TEST(Checkpoint, joins_shards) {
   const Folder folder;
   const Values a = drawn("a", {2}), b = drawn("b", {3});
   folder.write("one.safetensors", safetensors_of({{"a", a}}));
@@ -50,7 +50,7 @@ TEST(Checkpoint, JoinsShards) {
   EXPECT_ERROR(index(R"({"a": "one.safetensors", "b": "two.safetensors"})"), "also in another shard");
 }
 
-TEST(Checkpoint, RefusesWhatIsNotAFile) {
+TEST(Checkpoint, refuses_what_is_not_a_file) {
   const Folder folder;
   EXPECT_ERROR(Checkpoint::open(folder.path()), "holds neither");
   EXPECT_ERROR(Checkpoint::open(folder.path("absent")), "found neither");
@@ -62,7 +62,7 @@ TEST(Checkpoint, RefusesWhatIsNotAFile) {
   EXPECT_ERROR(read_file(folder.path("model.safetensors"), 4), "more than the 4 allowed");
 }
 
-TEST(Checkpoint, ShrinkingUnderUsIsAnError) {
+TEST(Checkpoint, that_shrinks_under_us_is_an_error) {
   const Folder folder;
   folder.write("model.safetensors", safetensors_of({{"a", drawn("a", {1000})}}));
   const Checkpoint c = Checkpoint::open(folder.path());

@@ -32,7 +32,7 @@ TEST(FloatFormats, e4m3_rounds_to_nearest_even_and_back) {
   EXPECT_TRUE(std::isnan(e4m3_to_f32(0x7f)) && std::isnan(e4m3_to_f32(f32_to_e4m3(NAN))));
 }
 
-TEST(FloatFormats, e4m3_unit_is_the_least_power_of_two_that_fits) {
+TEST(FloatFormats, e4m3_scale_is_the_least_power_of_two_that_fits) {
   EXPECT_EQ(e4m3_scale(448), 1.0f);
   EXPECT_EQ(e4m3_scale(449), 2.0f);
   EXPECT_EQ(e4m3_scale(224), 0.5f);

@@ -19,7 +19,7 @@ Picture expected(const std::string& name) {
 
 Picture decode(const std::string& file) { return decode_picture(bytes_of(file), file.size(), "p"); }
 
-TEST(Image, EqualsPillow) {
+TEST(Image, equals_what_pillow_reads) {
   int seen = 0;
   for (const auto& entry : std::filesystem::directory_iterator(data_path(""))) {
     const std::string name = entry.path().filename();
@@ -34,7 +34,7 @@ TEST(Image, EqualsPillow) {
   EXPECT_EQ(seen, 22);
 }
 
-TEST(Image, OrientationTurnsAndMirrors) {
+TEST(Image, orientation_turns_and_mirrors) {
   Picture p{2, 1, {1, 1, 1, 2, 2, 2}};
   const int first[9] = {0, 1, 2, 2, 1, 1, 1, 2, 2};
   for (int o = 1; o <= 8; ++o) {
@@ -44,7 +44,7 @@ TEST(Image, OrientationTurnsAndMirrors) {
   }
 }
 
-TEST(Image, WritesWhatItReads) {
+TEST(Image, is_written_as_it_was_read) {
   const Folder folder;
   const Picture p = read_picture(data_path("rgb.png"));
   write_png(folder.path("out.png"), p);
@@ -53,7 +53,7 @@ TEST(Image, WritesWhatItReads) {
   EXPECT_ERROR(write_png(folder.path("out.png"), Picture{3, 3, {}}), "needs 27 bytes");
 }
 
-TEST(Image, APngSaysWhichProgramWroteIt) {
+TEST(Image, a_png_says_which_program_wrote_it) {
   const Folder folder;
   const Picture p = read_picture(data_path("rgb.png"));
   const std::vector<uint8_t> bytes = encode_png(p, "p", "some program");
@@ -71,7 +71,7 @@ TEST(Image, APngSaysWhichProgramWroteIt) {
   EXPECT_EQ(png_software(folder.path("missing.png")), "");
 }
 
-TEST(Image, CutShortIsAnErrorWhereverTheCut) {
+TEST(Image, cut_short_is_an_error_wherever_the_cut) {
   for (const char* name : {"rgb420.jpg", "progressive.jpg", "cmyk.jpg", "grey.jpg", "rgb.png",
                            "interlaced.png", "palette.png"}) {
     const std::string file = slurp(data_path(name));
@@ -83,7 +83,7 @@ TEST(Image, CutShortIsAnErrorWhereverTheCut) {
   }
 }
 
-TEST(Image, RefusesFromTheHeader) {
+TEST(Image, is_refused_from_its_header) {
   std::string png = slurp(data_path("rgb.png"));
   EXPECT_ERROR(check_picture_size(13378, 13378, "p"), "13378 x 13378 pixels, more than");
   check_picture_size(13377, 13377, "p");
@@ -99,7 +99,7 @@ TEST(Image, RefusesFromTheHeader) {
   EXPECT_ERROR(decode(jpeg), "cannot be in");
 }
 
-TEST(Image, ChunkLengthsAreNotBelieved) {
+TEST(Image, chunk_lengths_are_not_believed) {
   std::string png = slurp(data_path("rgb.png"));
   const size_t data = png.find("IDAT");
   ASSERT_NE(data, std::string::npos);
@@ -107,7 +107,7 @@ TEST(Image, ChunkLengthsAreNotBelieved) {
   EXPECT_ERROR(decode(png), "corrupt PNG: a chunk of 1761");
 }
 
-TEST(Image, RefusesOtherFormats) {
+TEST(Image, of_another_format_is_refused) {
   EXPECT_ERROR(decode(""), "an empty file");
   EXPECT_ERROR(decode("GIF89a......"), "wanted a JPEG or PNG picture");
   EXPECT_ERROR(read_picture(data_path("")), "not a regular file");
@@ -116,7 +116,7 @@ TEST(Image, RefusesOtherFormats) {
   EXPECT_FALSE(is_picture_name("png"));
 }
 
-TEST(Image, OrientationOfNonsenseIsOne) {
+TEST(Image, orientation_of_nonsense_is_one) {
   const std::string big("MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0", 22);
   EXPECT_EQ(exif_orientation(bytes_of(big), big.size()), 6);
   for (size_t n = 0; n < 20; ++n) EXPECT_EQ(exif_orientation(bytes_of(big), n), 1) << n;

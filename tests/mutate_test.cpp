@@ -77,21 +77,23 @@ std::vector<std::string> seeds(std::initializer_list<const char*> names) {
   return out;
 }
 
-TEST(Mutate, Safetensors) { survive(seeds({"small.safetensors"}), fuzz::try_safetensors); }
+TEST(Mutate, damaged_safetensors_end_in_an_error_or_a_value) {
+  survive(seeds({"small.safetensors"}), fuzz::try_safetensors);
+}
 
-TEST(Mutate, Config) {
+TEST(Mutate, damaged_configs_end_in_an_error_or_a_value) {
   std::vector<std::string> s = seeds({"timm_config.json", "huggingface_config.json", "shard_index.json"});
   s.push_back(s[1] + '\0' + slurp(data_path("huggingface_preprocessor.json")));
   survive(s, fuzz::try_config);
 }
 
-TEST(Mutate, Jpeg) {
+TEST(Mutate, damaged_jpegs_end_in_an_error_or_a_value) {
   survive(seeds({"rgb420.jpg", "rgb444.jpg", "progressive.jpg", "restarts.jpg", "grey.jpg", "cmyk.jpg",
                  "turned5.jpg"}),
           fuzz::try_picture);
 }
 
-TEST(Mutate, Png) {
+TEST(Mutate, damaged_pngs_end_in_an_error_or_a_value) {
   survive(seeds({"rgb.png", "grey.png", "alpha.png", "grey_alpha.png", "one_bit.png", "palette.png",
                  "key.png", "interlaced.png", "turned2.png"}),
           [](const uint8_t* data, size_t bytes) {

@@ -26,14 +26,14 @@ void expect_each_task_once(Pool& pool, int tasks) {
   for (const auto& c : calls) ASSERT_EQ(c.load(), 1) << tasks << " tasks";
 }
 
-TEST(Pool, EveryTaskOnce) {
+TEST(Pool, runs_every_task_once) {
   for (int threads : {1, 2, 3, 5}) {
     Pool pool(threads);
     for (int tasks : {0, 1, 2, 3, 7, 64, 1001}) expect_each_task_once(pool, tasks);
   }
 }
 
-TEST(Pool, ManyTinyJobsLoseNothing) {
+TEST(Pool, loses_nothing_of_many_tiny_jobs) {
   Pool pool(2);
   int64_t plain = 0;  // written by tasks of one job after another: run() orders them
   std::atomic<int64_t> sum{0};
@@ -46,7 +46,7 @@ TEST(Pool, ManyTinyJobsLoseNothing) {
   EXPECT_GT(plain, 0);
 }
 
-TEST(Pool, WakesAfterParking) {
+TEST(Pool, wakes_after_parking) {
   Pool pool(3);
   for (int i = 0; i < 12; ++i) {
     std::this_thread::sleep_for(
@@ -55,13 +55,13 @@ TEST(Pool, WakesAfterParking) {
   }
 }
 
-TEST(Pool, StopsWhetherIdleOrParked) {
+TEST(Pool, stops_whether_idle_or_parked) {
   for (int i = 0; i < 50; ++i) Pool pool(3);
   Pool parked(3);
   std::this_thread::sleep_for(std::chrono::milliseconds(10));
 }
 
-TEST(Pool, SeveralPoolsAtATime) {
+TEST(Pool, works_beside_other_pools) {
   std::vector<std::thread> callers;
   for (int c = 0; c < 3; ++c)
     callers.emplace_back([] {
@@ -100,7 +100,7 @@ TEST(Pool, threads_are_present_at_every_task_and_leave_before_they_rest) {
   EXPECT_EQ(entered.load(), left_again.load());
 }
 
-TEST(Pool, RefusesImpossibleCounts) {
+TEST(Pool, refuses_impossible_counts) {
   EXPECT_THROW(Pool(0), Error);
   EXPECT_THROW(Pool(-3), Error);
   EXPECT_THROW(Pool(5000), Error);

@@ -7,7 +7,7 @@
 namespace hedgerow {
 namespace {
 
-TEST(Preprocess, ResizeEqualsPillow) {
+TEST(Preprocess, resizes_as_pillow_does) {
   const Picture in = read_picture(data_path("resize.png"));
   int seen = 0;
   for (const auto& entry : std::filesystem::directory_iterator(data_path(""))) {
@@ -23,7 +23,7 @@ TEST(Preprocess, ResizeEqualsPillow) {
   EXPECT_EQ(seen, 16);
 }
 
-TEST(Preprocess, ShorterSideThenCentre) {
+TEST(Preprocess, scales_the_shorter_side_then_crops_the_centre) {
   // A gradient along x: the crop's place can be read from the values. No resize: 8 rows of 21.
   Picture p{21, 8, {}};
   for (int y = 0; y < 8; ++y)
@@ -48,7 +48,7 @@ TEST(Preprocess, ShorterSideThenCentre) {
   EXPECT_EQ(framed[400 + 23], 0);
 }
 
-TEST(Preprocess, TargetsAndScaling) {
+TEST(Preprocess, the_resize_target_follows_from_the_crop_and_scales_with_the_size) {
   Preprocess how;
   how.crop_pct = 0.9;
   EXPECT_EQ(how.resize_target(), 248);
@@ -61,7 +61,7 @@ TEST(Preprocess, TargetsAndScaling) {
             "bicubic, shorter side to 256, centre 224 x 224, mean 0.485 0.456 0.406, std 0.229 0.224 0.225");
 }
 
-TEST(Preprocess, RefusesImpossibleSizes) {
+TEST(Preprocess, refuses_impossible_sizes) {
   const Picture p = read_picture(data_path("rgb.png"));
   EXPECT_ERROR(resize(p, 0, 5, Interpolation::bicubic), "not possible");
   EXPECT_ERROR(resize(p, 100000, 100000, Interpolation::bicubic), "not possible");

@@ -18,7 +18,7 @@ std::vector<TensorEntry> parse(const std::string& file) {
   return parse_safetensors(bytes_of(file), file.size(), file.size(), "f");
 }
 
-TEST(Safetensors, ReadsEveryDtypeItKnows) {
+TEST(Safetensors, reads_every_dtype_it_knows) {
   const std::string file = slurp(data_path("small.safetensors"));
   const auto entries = parse(file);
   ASSERT_EQ(entries.size(), 5u);
@@ -37,7 +37,7 @@ TEST(Safetensors, ReadsEveryDtypeItKnows) {
   EXPECT_TRUE(values(4).empty());
 }
 
-TEST(Safetensors, RefusesWhatDoesNotAddUp) {
+TEST(Safetensors, refuses_what_does_not_add_up) {
   const std::string good = R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})";
   EXPECT_EQ(parse(file_with(good, 8)).size(), 1u);
   EXPECT_EQ(parse(file_with("{}", 0)).size(), 0u);
@@ -80,7 +80,7 @@ TEST(Safetensors, RefusesWhatDoesNotAddUp) {
   }
 }
 
-TEST(Safetensors, RefusesFilesThatEndEarly) {
+TEST(Safetensors, refuses_files_that_end_early) {
   const std::string file = slurp(data_path("small.safetensors"));
   for (size_t n = 0; n < file.size(); ++n) error_of([&] { parse(file.substr(0, n)); });
   EXPECT_ERROR(parse(std::string(8, '\xff')), "not a safetensors file");

@@ -118,7 +118,7 @@ void expect_same(const VitParameters& a, const VitParameters& b) {
   EXPECT_EQ(a.head_dist_weight, b.head_dist_weight);
 }
 
-TEST(VitLoad, TimmNames) {
+TEST(VitLoad, timm_names_are_known) {
   const Tensors t = timm(false);
   const VitCheckpoint c =
       load(t, "{\"model_args\": {\"num_heads\": 2}, \"label_names\": [\"a\",\"b\",\"c\",\"d\",\"e\"]}");
@@ -135,7 +135,7 @@ TEST(VitLoad, TimmNames) {
   EXPECT_EQ(load(t, "").parameters.config.heads, 1);  // nothing said: heads of 64
 }
 
-TEST(VitLoad, HuggingFaceNamesGiveTheSameParameters) {
+TEST(VitLoad, hugging_face_names_give_the_same_parameters) {
   for (bool distilled : {false, true})
     for (const char* type : {"vit", "deit"}) {
       SCOPED_TRACE(type);
@@ -148,7 +148,7 @@ TEST(VitLoad, HuggingFaceNamesGiveTheSameParameters) {
     }
 }
 
-TEST(VitLoad, OneHeadOnADistilledModelCountsAlone) {
+TEST(VitLoad, one_head_on_a_distilled_model_counts_alone) {
   Tensors t = huggingface(timm(true), "deit.");
   for (const char* part : {"weight", "bias"}) {
     t[std::string("classifier.") + part] = t.at(std::string("cls_classifier.") + part);
@@ -160,7 +160,7 @@ TEST(VitLoad, OneHeadOnADistilledModelCountsAlone) {
   EXPECT_EQ(p.head_dist_weight[7], 0);
 }
 
-TEST(VitLoad, PredictorsAndMissingBiases) {
+TEST(VitLoad, predictors_are_found_and_missing_biases_are_zero) {
   Tensors t = timm(false);
   t.erase("blocks.0.attn.qkv.bias");
   for (int s = 0; s < 3; ++s) {
@@ -180,7 +180,7 @@ TEST(VitLoad, PredictorsAndMissingBiases) {
   EXPECT_ERROR(load(t, ""), "2 score predictors, wanted 3");
 }
 
-TEST(VitLoad, RefusesByName) {
+TEST(VitLoad, refuses_by_name) {
   const struct {
     const char* tensor;
     std::vector<int64_t> shape;
@@ -221,7 +221,7 @@ TEST(VitLoad, RefusesByName) {
   EXPECT_ERROR(load(timm(false), "{\"label_names\": [\"a\"]}"), "1 class names for 5 classes");
 }
 
-TEST(VitLoad, DescribesBothKinds) {
+TEST(VitLoad, describes_both_kinds) {
   const VitDescription a = describe_vit(slurp(data_path("timm_config.json")), "", "c");
   EXPECT_EQ(a.lineage, "dynamicvit");
   EXPECT_EQ(a.activation, Activation::gelu_tanh);
@@ -244,7 +244,7 @@ TEST(VitLoad, DescribesBothKinds) {
   EXPECT_TRUE(describe_vit(hf_config("vit"), R"({"size": 24})", "vit/config.json").notes.empty());
 }
 
-TEST(VitLoad, ConfigsThatMakeNoSense) {
+TEST(VitLoad, refuses_configs_that_make_no_sense) {
   const char* const kBad[][2] = {{"[]", "wanted a JSON object"},
                                  {"{", "not valid JSON"},
                                  {R"({"model_type": "swin"})", "model_type \"swin\""},

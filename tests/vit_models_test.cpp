@@ -8,7 +8,7 @@
 namespace hedgerow {
 namespace {
 
-TEST(VitLoad, RandomModelsAreTheSameEverywhere) {
+TEST(VitLoad, random_models_are_the_same_everywhere) {
   const VitParameters p =
       random_vit("dim=64,heads=2,layers=1,patch=8,image=24,classes=5,predictors=1,distilled=1");
   EXPECT_EQ(p.pos_embed.size(), 11u * 64);
@@ -29,7 +29,7 @@ TEST(VitLoad, RandomModelsAreTheSameEverywhere) {
   EXPECT_ERROR(random_vit("image=100"), "not a multiple of the patch");
 }
 
-TEST(VitLoad, PositionsResampleLikeTorch) {
+TEST(VitLoad, positions_resample_as_torch_does) {
   // torch.nn.functional.interpolate of [[0, 1], [2, 4]] to 3 x 3, align_corners=False, in each of the three
   // ways.
   VitParameters p;
@@ -57,7 +57,7 @@ TEST(VitLoad, PositionsResampleLikeTorch) {
   EXPECT_ERROR(resample_positions(p, 3, 3), "are not 1 + 2 x 2 rows");
 }
 
-TEST(VitLoad, FindsModelsByName) {
+TEST(VitLoad, finds_models_by_name) {
   const Folder folder;
   std::filesystem::create_directories(folder.path("mine"));
   setenv("HEDGEROW_MODELS", folder.path().c_str(), 1);

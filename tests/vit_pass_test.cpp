@@ -136,12 +136,12 @@ TEST_F(UsedState, computes_the_same_bits_while_somebody_watches) {
     VitState fresh(weights, kLimits, 1);
     const VitResult& want = pictures.run(fresh, run);
     std::set<std::string> places;
-    int choices = 0;
+    int choices = 0, moves = 0;
     const Observer watch = [&](const Observation& o) {
       ASSERT_EQ(o.rows.offsets[0], 0);
       ASSERT_EQ(o.rows.batch, 5);
       places.insert(fmt::format("{} {}", o.name, o.block));
-      choices += o.name == std::string("choice");
+      choices += o.name == std::string("choice"), moves += o.name == std::string("kept");
       if (o.name == std::string("logits"))
         EXPECT_EQ(0, std::memcmp(o.value.data, want.logits, static_cast<size_t>(5 * want.classes) * 4));
       // Codes say which rows are special, which patches.
@@ -154,6 +154,7 @@ TEST_F(UsedState, computes_the_same_bits_while_somebody_watches) {
          {"embed -1", "qkv 0", "attention 5", "proj 10", "block 11", "head_input 12", "logits 12"})
       EXPECT_TRUE(places.count(place)) << place << ", " << name_of(method);
     EXPECT_EQ(choices > 0, method != PruneMethod::none) << name_of(method);
+    if (traits_of(method).place != ChoosesAt::inside_attention) EXPECT_EQ(moves, choices) << name_of(method);
   }
 }
 

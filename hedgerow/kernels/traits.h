@@ -15,6 +15,9 @@ struct Traits {
   DtypeSet rows;       // activations and what is computed from them, but for those of 8 bits
   DtypeSet residual;   // the residual stream, and what is scored, moved and merged of it
   bool codes = false;  // takes weights of codes, in f32 rows (pack_quant)
+  // Whether products and attention store rows of any of these dtypes, whatever they multiply; else products
+  // store f32 or the dtype of their weights, attention that of its queries.
+  bool converts = false;
   int most_select_len = std::numeric_limits<int>::max();  // rows of a sequence that select takes
 };
 

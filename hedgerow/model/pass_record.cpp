@@ -32,8 +32,9 @@ float value_at(const Tensor& t, int64_t at) {
 
 // Steps that round, up to and including a place: two in the embedding, eight in a block.
 int roundings(const std::string& name, int block) {
-  const std::map<std::string, int> inside = {{"qkv", 2},  {"kv", 2},    {"q", 2},          {"attention", 4},
-                                             {"proj", 5}, {"block", 8}, {"head_input", 1}, {"logits", 2}};
+  const std::map<std::string, int> inside = {{"qkv", 2},       {"kv", 2},         {"q", 2},
+                                             {"attention", 4}, {"proj", 5},       {"block", 8},
+                                             {"kept", 8},      {"head_input", 1}, {"logits", 2}};
   const auto at = inside.find(name);
   return 2 + 8 * std::max(block, 0) + (at == inside.end() ? 0 : at->second);
 }

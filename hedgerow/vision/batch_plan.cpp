@@ -116,9 +116,18 @@ void plan_choice(const VitConfig& c, const Prune& p, const DiffRateList* list, i
   const size_t at = static_cast<size_t>(b) * static_cast<size_t>(plan.batch) + i;
   const int image = static_cast<int>(i), special = c.special(), now = static_cast<int>(rows.live);
   const PruneBudget& budget = budget_of(p, image);
+  if (traits_of(p.method).blocks == ChoosesIn::one) {
+    const SinglePrune one = single_prune(p, image, patches, special, content);
+    plan.counts[at] = one.count;
+    plan.thresholds[i] = one.threshold;
+    plan.masses[i] = one.mass;
+    plan.floors[i] = one.floor;
+    const int kept = one.count - (special_competes(p) ? special : 0);
+    rows.exact = p.rule == KeepRule::rate;
+    rows.live = rows.exact ? std::min(now, std::max(kept, 0)) : 0.5 * rows.live;
+    return;
+  }
   switch (p.method) {
-    case PruneMethod::none:
-      return;
     case PruneMethod::dynamicvit:
       plan.counts[at] = dynamicvit_count(patches, budget.keep, prune_stage(b, c.layers));
       rows.live = std::min(now, plan.counts[at]);
@@ -156,21 +165,8 @@ void plan_choice(const VitConfig& c, const Prune& p, const DiffRateList* list, i
       if (plan.counts[at] > 0) plan.cuts |= uint64_t{1} << b;
       rows.live = now - plan.counts[at];
       return;
-    case PruneMethod::threshold_l2:
-    case PruneMethod::paper_l2:
-    case PruneMethod::paper_dynamicvit:
-    case PruneMethod::paper_evit:
-    case PruneMethod::paper_ats:
-    case PruneMethod::custom: {
-      const SinglePrune one = single_prune(p, image, patches, special, content);
-      plan.counts[at] = one.count;
-      plan.thresholds[i] = one.threshold;
-      plan.masses[i] = one.mass;
-      plan.floors[i] = one.floor;
-      const int kept = one.count - (special_competes(p) ? special : 0);
-      rows.exact = p.rule == KeepRule::rate;
-      rows.live = rows.exact ? std::min(now, std::max(kept, 0)) : 0.5 * rows.live;
-    }
+    default:  // none, and those that choose once
+      return;
   }
 }
 

@@ -96,6 +96,7 @@ void VitPass::apply_merge(MergeRule rule, const Tensor& into, int block) {
   rows_are(next);
   live_slot_ = next.slot;
   see_choice(block);
+  see_rows("kept", block, x());
   settle(block);
   trace(stage);
 }

@@ -74,14 +74,13 @@ AttentionArgs VitPass::attention_args(const Tensor& q, const Ragged& q_rows, int
                      .out = {}};
   if (!hides_rows()) return args;
   args.kv_rows = live_rows();
-  const int per = 4 / bytes_of(dtype());  // moved as whole words
-  const auto words = [&](void* at, int from, int row) {
-    return matrix_view(static_cast<char*>(at) + static_cast<int64_t>(from) * bytes_of(dtype()), Dtype::i32,
-                       capacity_, 2 * c.dim / per, row / per);
+  const auto both = [&](void* at, int from, int row) {
+    return matrix_view(static_cast<char*>(at) + static_cast<int64_t>(from) * bytes_of(dtype()), dtype(),
+                       capacity_, 2 * c.dim, row);
   };
-  gather(on_, {.x = words(wide_, keys, width),
+  gather(on_, {.x = both(wide_, keys, width),
                .index = column(kept_, Dtype::i32),
-               .out = words(seen_.as(), 0, 2 * c.dim),
+               .out = both(seen_.as(), 0, 2 * c.dim),
                .rows = args.kv_rows});
   args.kv = {part(seen_.as(), 0, 2 * c.dim), part(seen_.as(), c.dim, 2 * c.dim)};
   return args;

@@ -124,6 +124,7 @@ void VitPass::drop(SelectArgs rule, int block) {
                          .to = rows(),
                          .special = special(),
                          .out = x()});
+    see_rows("kept", block, x());
   }
   settle(block);
   trace({.block = block});

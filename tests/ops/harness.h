@@ -54,6 +54,10 @@ class OpTest : public testing::TestWithParam<Setting> {
                    << (b.why_not ? " (" + b.why_not() + ")" : "");
   }
 };
+// First in a test of an op that a backend may lack (kernels/ops.def).
+#define HEDGEROW_NEEDS(op)               \
+  if (!has(*under_test.backend, Op::op)) \
+  GTEST_SKIP() << under_test.backend->name << " lacks the op " << name_of(Op::op)
 #define HEDGEROW_FOR_EVERY_BACKEND(suite)                          \
   INSTANTIATE_TEST_SUITE_P(, suite, testing::ValuesIn(settings()), \
                            [](const auto& info) { return name_of(info.param); })

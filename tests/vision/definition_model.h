@@ -36,7 +36,7 @@ class Model {
   const ImposedChoice* imposed(int block) const;
   std::vector<int> choose(int block, const Rule& rule, Rows& score);
   void keep(const std::vector<int>& kept);
-  void fold(const std::vector<int>& kept, const std::vector<int>& into, const Rows& similarity,
+  void fold(int block, const std::vector<int>& kept, const std::vector<int>& into, const Rows& similarity,
             MergeRule rule);
   void check_order(int block, const std::vector<int>& kept);
 
@@ -49,6 +49,10 @@ class Model {
   double computed() const { return run_.layout == Layout::padded ? grid_ : x_.count; }
   void at(const char* place, int block, Rows& rows, const std::vector<int32_t>& code) const {
     if (run_.at) run_.at(place, block, rows, code);
+  }
+  // In a full grid nothing moves.
+  void moved(int block) {
+    if (run_.layout != Layout::padded) at("kept", block, x_, code_);
   }
 
   const VitParameters& p_;

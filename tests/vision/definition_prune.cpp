@@ -57,6 +57,7 @@ void Model::dynamicvit(int block) {
   Rows score = predictor(block);
   keep(choose(block, {.special = special(), .count = dynamicvit_count(patches_, budget().keep, stage(block))},
               score));
+  moved(block);
 }
 
 // LayerNorm, D to D, GELU; half of the channels become their mean over all patches; then D/2, D/4, 2.
@@ -91,12 +92,13 @@ void Model::evit(int block, const Rows& first_row) {
     if (std::find(kept.begin(), kept.end(), i) == kept.end()) dropped.push_back(i);
   const Rows before = x_;
   keep(kept);
-  if (method() != PruneMethod::evit || dropped.empty()) return;
+  if (method() != PruneMethod::evit || dropped.empty()) return moved(block);
   const Rows fused = ops_.fused(before, score, dropped);
   x_.value.insert(x_.value.end(), fused.value.begin(), fused.value.end());
   x_.bound.insert(x_.bound.end(), fused.bound.begin(), fused.bound.end());
   ++x_.count;
   code_.push_back(kFusedRow + stage(block));
+  moved(block);
 }
 
 // Fayyaz et al. 2022: the score is the class token's attention, all heads, times the length of the value; as
@@ -148,7 +150,7 @@ void Model::tome(int block, const Rows& keys) {
     for (int i = 0; i < x_.count; ++i)
       if (role[static_cast<size_t>(i)] == part && into[static_cast<size_t>(i)] < 0) kept.push_back(i);
   check_order(block, kept);
-  fold(kept, into, partners.similarity, MergeRule::size_weighted);
+  fold(block, kept, into, partners.similarity, MergeRule::size_weighted);
 }
 
 // Chen et al. 2023: by the class token's attention, rows past the prune count leave, rows past the merge
@@ -185,16 +187,17 @@ void Model::diffrate(int block, const Rows& first_row) {
   }
   out_.macs += static_cast<double>(survive - stay) * stay * c_.dim;
   check_order(block, kept);
-  fold(kept, partners.best, partners.similarity, MergeRule::plain_mean);
+  fold(block, kept, partners.best, partners.similarity, MergeRule::plain_mean);
 }
 
-void Model::fold(const std::vector<int>& kept, const std::vector<int>& into, const Rows& similarity,
-                 MergeRule rule) {
+void Model::fold(int block, const std::vector<int>& kept, const std::vector<int>& into,
+                 const Rows& similarity, MergeRule rule) {
   const Rows before = x_;
   Rows size = size_;
   keep(kept);
   x_ = ops_.merged(before, size, kept, into, similarity, rule);
   size_ = std::move(size);
+  moved(block);
 }
 
 // Rows that are merged have one order only.
@@ -245,6 +248,7 @@ void Model::prune_once(int block, const Rows& first_row) {
       rule.mode = SelectMode::mass;
   }
   keep(choose(block, rule, score));
+  moved(block);
 }
 
 // An untrained gate: LayerNorm, D to D/2, GELU, its mean over all rows beside it, D/2, GELU, 2. Drawn as

@@ -22,7 +22,8 @@ void attention(Context& on, const AttentionArgs& a) {
   need(kOp, "v", a.kv.v, DtypeSet(a.q.dtype), a.kv_rows.row_capacity, heads, head_dim);
   need_if_given(kOp, "q_index", a.q_index, kI32, a.q_rows.row_capacity);
   need_if_given(kOp, "key_bias", a.key_bias, kF32, a.kv_rows.row_capacity);
-  need(kOp, "out", a.out, traits(on).rows, a.q_rows.row_capacity, heads, head_dim);
+  need(kOp, "out", a.out, traits(on).converts ? traits(on).rows : DtypeSet(a.q.dtype), a.q_rows.row_capacity,
+       heads, head_dim);
   need_if_given(kOp, "first_row", a.first_row, kF32, a.kv_rows.row_capacity, heads);
   need_scratch(kOp, on, a.kv_rows.max_len, static_cast<int>(heads), static_cast<int>(head_dim));
   on.backend().ops.attention(on, a);

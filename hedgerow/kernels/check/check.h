@@ -18,6 +18,13 @@ constexpr int64_t kAny = -1, kNone = -2;
 
 inline const Traits& traits(const Context& on) { return on.backend().traits(); }
 
+// What a product with weights of this dtype may store, and add to as a residual: of 8 bits f16.
+inline DtypeSet stored(const Context& on, Dtype weights) {
+  if (is_quantised(weights)) return Dtype::f16;
+  const DtypeSet all = traits(on).rows | traits(on).residual;
+  return traits(on).converts ? all : all & DtypeSet{Dtype::f32, weights};
+}
+
 inline std::string extent_of(int64_t e) { return e == kAny ? "*" : std::to_string(e); }
 
 [[noreturn, gnu::cold, gnu::noinline]] inline void fail(const char* op, const char* field,

@@ -64,15 +64,14 @@ void linear(Context& on, const LinearArgs& a) {
          a.w->owner ? a.w->owner->name : "none");
   need_ragged(kOp, on, "rows", a.rows);
   need(kOp, "x", a.x, DtypeSet(a.w->dtype), a.rows.row_capacity, a.w->k);
-  need_if_given(kOp, "residual", a.residual, traits(on).residual, a.rows.row_capacity, a.w->n);
-  if (is_quantised(a.w->dtype)) {
-    need_if_given(kOp, "residual", a.residual, DtypeSet(Dtype::f16), a.rows.row_capacity, a.w->n);
-    if (a.w->dtype == Dtype::i8) need(kOp, "x_scales", a.x_scales, kF32, a.rows.row_capacity);
-  }
-  const DtypeSet outs = !is_quantised(a.w->dtype) ? traits(on).rows
-                        : a.residual              ? DtypeSet(Dtype::f16)
-                                                  : DtypeSet{Dtype::f16, Dtype::e4m3};
-  need(kOp, "out", a.out, a.w->band_count ? kF32 : outs, a.rows.row_capacity, need_act(kOp, *a.w, a.act));
+  const DtypeSet stores = stored(on, a.w->dtype);
+  need_if_given(kOp, "residual", a.residual, stores & traits(on).residual, a.rows.row_capacity, a.w->n);
+  if (a.w->dtype == Dtype::i8) need(kOp, "x_scales", a.x_scales, kF32, a.rows.row_capacity);
+  const bool e4m3 = is_quantised(a.w->dtype) && !a.residual;  // for a product of 8 bits behind this one
+  const DtypeSet outs = a.w->band_count ? kF32
+                        : e4m3          ? stores | DtypeSet(Dtype::e4m3)
+                                        : stores & traits(on).rows;
+  need(kOp, "out", a.out, outs, a.rows.row_capacity, need_act(kOp, *a.w, a.act));
   need_workspace(kOp, a.between, linear_workspace_bytes(a.rows.row_capacity, *a.w));
   need_scratch(kOp, on, 0);
   on.backend().ops.linear(on, a);

@@ -192,11 +192,13 @@ struct Table {
     });
   }
 
-  static void layer_norm(Context& on, const LayerNormArgs& a) noexcept {
-    const int rows = a.rows.rows();
-    for_ranges(on, rows, 0.15 * elements(a.x, rows),
-               [&](int begin, int end, int) { level().layer_norm(a, begin, end); });
+#define HEDGEROW_ROW_OP(name, Args, ns)                                                      \
+  static void name(Context& on, const Args& a) noexcept {                                    \
+    const int rows = a.rows.rows();                                                          \
+    for_ranges(on, rows, ns, [&](int begin, int end, int) { level().name(a, begin, end); }); \
   }
+#include "hedgerow/kernels/cpu/row_ops.def"
+#undef HEDGEROW_ROW_OP
 
   static void norm_linear(Context& on, const NormLinearArgs& a) noexcept {
     norm_then_linear(
@@ -243,18 +245,6 @@ struct Table {
     });
   }
 
-  static void row_norm(Context& on, const RowNormArgs& a) noexcept {
-    const int rows = a.rows.rows();
-    for_ranges(on, rows, 0.1 * elements(a.x, rows),
-               [&](int begin, int end, int) { level().row_norm(a, begin, end); });
-  }
-
-  static void head_score(Context& on, const HeadScoreArgs& a) noexcept {
-    const int rows = a.rows.rows();
-    for_ranges(on, rows, elements(a.probs, rows),
-               [&](int begin, int end, int) { level().head_score(a, begin, end); });
-  }
-
   static void select(Context& on, const SelectArgs& a) noexcept {
     const int batch = a.rows.batch;
     // Each sequence writes to its own rows of `kept`, which are then closed up. kept_offsets carries the
@@ -283,17 +273,6 @@ struct Table {
     for_sequences(
         on, a.rows.batch, dim - first, 64, 0.1 * elements(a.x, a.rows.rows()),
         [&](int i, int begin, int end, int) { level().global_half(a, i, first + begin, first + end); });
-  }
-
-  static void keep_log_prob(Context& on, const KeepLogProbArgs& a) noexcept {
-    const int rows = a.rows.rows();
-    for_ranges(on, rows, 10.0 * rows, [&](int begin, int end, int) { level().keep_log_prob(a, begin, end); });
-  }
-
-  static void direction(Context& on, const DirectionArgs& a) noexcept {
-    const int rows = a.rows.rows();
-    for_ranges(on, rows, 0.2 * elements(a.x, rows),
-               [&](int begin, int end, int) { level().direction(a, begin, end); });
   }
 
   static void match(Context& on, const MatchArgs& a) noexcept {

@@ -65,15 +65,13 @@ struct Level {
   void (*cached_attention)(const CachedAttentionArgs&, int sequence, int kv_head, int begin, int end,
                            void* scratch);
 
-  void (*layer_norm)(const LayerNormArgs&, int begin, int end);
+#define HEDGEROW_ROW_OP(name, Args, ns) void (*name)(const Args&, int begin, int end);
+#include "hedgerow/kernels/cpu/row_ops.def"
+#undef HEDGEROW_ROW_OP
   void (*patchify)(const PatchifyArgs&, int image, int grid_row_begin, int grid_row_end);
-  void (*row_norm)(const RowNormArgs&, int begin, int end);
-  void (*direction)(const DirectionArgs&, int begin, int end);
   void (*fuse_dropped)(const FuseDroppedArgs&, int sequence, int column_begin, int column_end);
   void (*global_half)(const GlobalHalfArgs&, int sequence, int column_begin,
                       int column_end);  // inside [dim/2, dim)
-  void (*keep_log_prob)(const KeepLogProbArgs&, int begin, int end);
-  void (*head_score)(const HeadScoreArgs&, int begin, int end);
   void (*match)(const MatchArgs&, int begin, int end, int sequence,
                 void* scratch);  // [begin, end) inside the sequence
   size_t (*match_scratch_bytes)(int max_len, int dim);

@@ -47,11 +47,14 @@ const Level& level_at(int index) {
 }
 
 // Rows and the residual stream are widened to f32 wherever they are computed with.
-#define HEDGEROW_CPU_LEVEL(name, flags, description, weights_, condition, presence)                     \
-  const Traits& traits_of_##name() {                                                                    \
-    static constexpr Traits traits{                                                                     \
-        .weights = weights_, .rows = {Dtype::f32, Dtype::bf16}, .residual = Dtype::f32, .codes = true}; \
-    return traits;                                                                                      \
+#define HEDGEROW_CPU_LEVEL(name, flags, description, weights_, condition, presence) \
+  const Traits& traits_of_##name() {                                                \
+    static constexpr Traits traits{.weights = weights_,                             \
+                                   .rows = {Dtype::f32, Dtype::bf16},               \
+                                   .residual = Dtype::f32,                          \
+                                   .codes = true,                                   \
+                                   .converts = true};                               \
+    return traits;                                                                  \
   }
 #include "hedgerow/kernels/cpu/levels.def"
 #undef HEDGEROW_CPU_LEVEL

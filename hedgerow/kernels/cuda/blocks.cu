@@ -12,6 +12,17 @@ LinearPlan plan_of(bool fixed) { return fixed ? kInvariantLinear : LinearPlan{};
 
 bool narrow(const PackedLinear& w) { return bytes_of(w.dtype) == 2; }
 
+// Kernels that leave moments and divide by them are built for f16 alone.
+bool may_measure(const PackedLinear& w) { return w.dtype == Dtype::f16; }
+bool measures(const ResidualLinearArgs& a) {
+  const auto f16 = [](const Tensor& t) {
+    return !t ||
+           (t.dtype == Dtype::f16 && reinterpret_cast<uintptr_t>(t.data) % 16 == 0 && t.strides[0] % 8 == 0);
+  };
+  return a.to->moments && may_measure(*a.w) && f16(a.x) && f16(a.residual) && f16(a.to->x) &&
+         gives_moments(a.rows.expected_rows(), a.w->n, a.w->k);
+}
+
 // How `w` takes its norm. `measured`: the rows come with moments.
 NormFusion fusion_of(const NormLinearArgs& a, const PackedNormLinear& w, bool measured, bool fixed) {
   if (fixed || !narrow(w.w)) return NormFusion::none;
@@ -56,7 +67,7 @@ Product product_of(const LinearArgs& a) {
 bool folds_norm(Dtype weights, Dtype stream) { return weights == stream; }
 
 bool reads_moments(const PackedNormLinear& reader, int rows) {
-  return reader.folded && narrow(reader.w) && gives_moments(rows, reader.w.k, reader.w.k);
+  return reader.folded && may_measure(reader.w) && gives_moments(rows, reader.w.k, reader.w.k);
 }
 
 cudaError_t norm_linear(cudaStream_t stream, const NormLinearArgs& a, bool fixed) {
@@ -78,8 +89,7 @@ cudaError_t norm_linear(cudaStream_t stream, const NormLinearArgs& a, bool fixed
 
 cudaError_t residual_linear(cudaStream_t stream, const ResidualLinearArgs& a, bool fixed) {
   Product p = product_of(plain(a));
-  a.to->measured =
-      a.to->moments && narrow(*a.w) && !fixed && gives_moments(a.rows.expected_rows(), a.w->n, a.w->k);
+  a.to->measured = !fixed && measures(a);
   if (a.to->measured) p.moments = a.to->moments;
   return linear(stream, p, plan_of(fixed));
 }

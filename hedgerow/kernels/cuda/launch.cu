@@ -1,21 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
 // Device properties and tensor maps. The driver's encoder is found at run time, so that the program starts
 // where no driver is.
+#include <vector>
+
 #include "hedgerow/kernels/cuda/launch.h"
 
 namespace hedgerow::cuda {
 
 const Device& device() {
-  static const Device found = [] {
-    Device d;
-    int count = 0, id = 0;
-    if (cudaGetDeviceCount(&count) != cudaSuccess || count == 0 || cudaGetDevice(&id) != cudaSuccess)
-      return d;
-    cudaDeviceGetAttribute(&d.major, cudaDevAttrComputeCapabilityMajor, id);
-    cudaDeviceGetAttribute(&d.multiprocessors, cudaDevAttrMultiProcessorCount, id);
-    return d;
+  static const std::vector<Device> all = [] {
+    int count = 0;
+    if (cudaGetDeviceCount(&count) != cudaSuccess) count = 0;
+    std::vector<Device> found(static_cast<size_t>(count));
+    for (int id = 0; id < count; ++id) {
+      Device& d = found[static_cast<size_t>(id)];
+      cudaDeviceGetAttribute(&d.major, cudaDevAttrComputeCapabilityMajor, id);
+      cudaDeviceGetAttribute(&d.multiprocessors, cudaDevAttrMultiProcessorCount, id);
+    }
+    return found;
   }();
-  return found;
+  static const Device none;
+  int id = 0;
+  if (all.empty() || cudaGetDevice(&id) != cudaSuccess) return none;
+  return all[static_cast<size_t>(id)];
 }
 
 namespace {

@@ -6,6 +6,7 @@
 #include <cuda.h>
 #include <cuda_runtime.h>
 
+#include <atomic>
 #include <cstdint>
 #include <cstdlib>
 #include <utility>
@@ -18,7 +19,7 @@ struct Device {
   int major = 0, multiprocessors = 0;
   bool hopper() const { return major == 9; }
 };
-// Of the current device, asked once. major 0: no device.
+// Of the current device, asked once for all of them. major 0: no device.
 const Device& device();
 
 struct Shape {
@@ -27,22 +28,31 @@ struct Shape {
   int cluster = 1;  // blocks per cluster along x
 };
 
+// What a kernel's launches ask for once. It holds for one device, so each is told by itself.
+template <auto kKernel, size_t kMost>
+cudaError_t prepare() {
+  static std::atomic<uint64_t> told{0};  // a bit for each device
+  int id = 0;
+  if (const cudaError_t e = cudaGetDevice(&id); e != cudaSuccess) return e;
+  const uint64_t bit = id < 64 ? uint64_t{1} << id : 0;  // those beyond are told every time
+  if (told.load(std::memory_order_relaxed) & bit) return cudaSuccess;
+  cudaError_t e = cudaSuccess;
+  if constexpr (kMost > 48 * 1024)
+    e = cudaFuncSetAttribute(kKernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(kMost));
+  // All kernels ask for one division of the multiprocessor's memory: a kernel that wants another waits until
+  // the one before has left.
+  if (e == cudaSuccess && device().hopper())
+    e = cudaFuncSetAttribute(kKernel, cudaFuncAttributePreferredSharedMemoryCarveout,
+                             cudaSharedmemCarveoutMaxShared);
+  if (e == cudaSuccess) told.fetch_or(bit, std::memory_order_relaxed);
+  return e;
+}
+
 // Queues the kernel so that it may be launched while the one before it ends (it waits by itself:
 // wait_for_previous()). `kMost`: the most shared memory this kernel is ever given.
 template <auto kKernel, size_t kMost = 0, class... Args>
 cudaError_t launch(cudaStream_t stream, const Shape& shape, Args&&... args) {
-  if constexpr (kMost > 48 * 1024) {
-    static const cudaError_t raised =
-        cudaFuncSetAttribute(kKernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(kMost));
-    if (raised != cudaSuccess) return raised;
-  }
-  // All kernels ask for one division of the multiprocessor's memory: a kernel that wants another waits until
-  // the one before has left.
-  static const cudaError_t carved =
-      device().hopper() ? cudaFuncSetAttribute(kKernel, cudaFuncAttributePreferredSharedMemoryCarveout,
-                                               cudaSharedmemCarveoutMaxShared)
-                        : cudaSuccess;
-  if (carved != cudaSuccess) return carved;
+  if (const cudaError_t e = prepare<kKernel, kMost>(); e != cudaSuccess) return e;
   cudaLaunchAttribute attributes[2] = {};
   cudaLaunchConfig_t config = {};
   config.gridDim = shape.grid;

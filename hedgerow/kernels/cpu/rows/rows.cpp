@@ -278,14 +278,12 @@ void head_score(const HeadScoreArgs& a, int begin, int end) {
 namespace hedgerow::cpu {
 
 void HEDGEROW_FILL(rows)(Level& level) {
-  level.layer_norm = HEDGEROW_LEVEL::layer_norm;
+#define HEDGEROW_ROW_OP(name, Args, ns) level.name = HEDGEROW_LEVEL::name;
+#include "hedgerow/kernels/cpu/row_ops.def"
+#undef HEDGEROW_ROW_OP
   level.patchify = HEDGEROW_LEVEL::patchify;
-  level.row_norm = HEDGEROW_LEVEL::row_norm;
-  level.direction = HEDGEROW_LEVEL::direction;
   level.fuse_dropped = HEDGEROW_LEVEL::fuse_dropped;
   level.global_half = HEDGEROW_LEVEL::global_half;
-  level.keep_log_prob = HEDGEROW_LEVEL::keep_log_prob;
-  level.head_score = HEDGEROW_LEVEL::head_score;
 }
 
 }  // namespace hedgerow::cpu

@@ -222,6 +222,8 @@ cudaError_t choose_kernel(cudaStream_t stream, const AttentionArgs& a, Attention
     kernel = choose(a.kv_rows.max_len, a.q_rows.max_len, p.heads * a.q_rows.batch);
   if (kernel == AttentionKernel::light && a.kv_rows.max_len > kLightKeys)
     kernel = AttentionKernel::two_groups;
+  if (!(p.scale > 0))
+    kernel = AttentionKernel::mma;  // the others look for the largest logit before they scale
   Maps maps;
   if (kernel != AttentionKernel::mma && head_dim == 64 && device().hopper() &&
       maps.make(a, p, kernel == AttentionKernel::light ? kBoxRows : kBoxKeys)) {
@@ -273,7 +275,11 @@ cudaError_t attention(cudaStream_t stream, const AttentionArgs& a, AttentionKern
   p.out_row = a.out.strides[0], p.out_head = a.out.strides[1];
   p.heads = static_cast<int>(a.q.extents[1]);
   p.scale = a.scale, p.scale_log2 = a.scale * kLog2e;
-  if (a.q_rows.batch == 0 || a.q_rows.max_len == 0) return cudaSuccess;
+  if (a.q_rows.batch == 0) return cudaSuccess;
+  if (a.q_rows.max_len == 0) {  // no sequence asks anything: a first row of zeros, whatever the dtype
+    if (!p.first_row) return cudaSuccess;
+    return launch<first_row<float>>(stream, {dim3(p.heads, a.kv_rows.batch), 256}, p, 0);
+  }
   switch (a.q.dtype) {
     case Dtype::f16:
       return queue<f16>(stream, a, p, kernel);

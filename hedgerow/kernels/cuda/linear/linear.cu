@@ -219,8 +219,10 @@ cudaError_t linear(cudaStream_t stream, const Product& a, LinearPlan plan) {
     return linear_norm_any(stream, a);
   }
   if (a.w->dtype == Dtype::f32) {
-    if (a.rows.max_len == 1 && a.act == Activation::none && !a.residual && p.out_f32) {
-      const dim3 grid((p.n + kLoneWarps - 1) / kLoneWarps, (a.rows.row_capacity + kLoneRows - 1) / kLoneRows);
+    // Its sums have another order: a plan that serves any number of rows can't look at their lengths.
+    const bool any_rows = plan.tile != LinearTile::automatic;
+    if ((any_rows || a.rows.max_len == 1) && a.act == Activation::none && !a.residual && p.out_f32) {
+      const dim3 grid((a.rows.row_capacity + kLoneRows - 1) / kLoneRows, (p.n + kLoneWarps - 1) / kLoneWarps);
       return launch<linear_lone_rows>(stream, {grid, kLoneWarps * 32}, a.x.as<const float>(), a.x.strides[0],
                                       a.w->data.as<const float>(), p);
     }

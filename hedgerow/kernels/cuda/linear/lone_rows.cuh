@@ -15,8 +15,8 @@ __global__ void __launch_bounds__(kLoneWarps * 32)
     linear_lone_rows(const float* x, int64_t x_row, const float* w, const __grid_constant__ LinearParams p) {
   wait_for_previous();
   let_next_start();
-  const int first = blockIdx.y * kLoneRows, rows = min(kLoneRows, *p.rows - first);
-  const int col = blockIdx.x * kLoneWarps + (threadIdx.x >> 5), lane = threadIdx.x & 31;
+  const int first = blockIdx.x * kLoneRows, rows = min(kLoneRows, *p.rows - first);
+  const int col = blockIdx.y * kLoneWarps + (threadIdx.x >> 5), lane = threadIdx.x & 31;
   if (rows <= 0 || col >= p.n) return;
   const float* const of_col = w + static_cast<int64_t>(col) * p.k;
   float sum[kLoneRows] = {};

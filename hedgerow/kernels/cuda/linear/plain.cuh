@@ -7,6 +7,15 @@
 
 namespace hedgerow::cuda {
 
+// Activations of f32 rows, for checks: erff itself, and infinities as the definition has them. Below -30
+// either kind is 0; there a product of zero and infinity would be NaN.
+template <int ACTIVATION>
+__device__ __forceinline__ float activated_f32(float x) {
+  const float kept = ACTIVATION != 0 && x < -30.0f ? -30.0f : x;
+  return ACTIVATION == 1 ? 0.5f * kept * (1.0f + erff(kept * 0.70710678118654752f))
+                         : activated<ACTIVATION>(kept);
+}
+
 template <class T, int ACTIVATION>
 __global__ void __launch_bounds__(256)
     linear_plain(const T* x, int64_t x_row, const T* w, const __grid_constant__ LinearParams p) {
@@ -42,8 +51,8 @@ __global__ void __launch_bounds__(256)
       if (col >= p.n) break;
       const float sum = sums[i][j] + p.bias[col];
       float v;
-      if constexpr (ACTIVATION == 1) {
-        v = std::is_same_v<T, float> ? 0.5f * sum * (1.0f + erff(sum * 0.70710678118654752f)) : gelu_erf(sum);
+      if constexpr (std::is_same_v<T, float>) {
+        v = activated_f32<ACTIVATION>(sum);
       } else {
         v = activated<ACTIVATION>(sum);
       }

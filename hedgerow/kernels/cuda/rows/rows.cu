@@ -103,7 +103,7 @@ __global__ void __launch_bounds__(kWarps * 32)
 template <bool kScatter>
 cudaError_t queue_move(cudaStream_t stream, const Tensor& x, const Tensor& index, const Tensor& out,
                        const Ragged& rows) {
-  const int64_t cols = x.rank == 1 ? 1 : x.extents[1];
+  const int64_t cols = (x.rank > 1 ? x.extents[1] : 1) * (x.rank > 2 ? x.extents[2] : 1);
   const int bytes = bytes_of(x.dtype);
   const bool whole = cols * bytes % 4 == 0 && x.strides[0] * bytes % 4 == 0 &&
                      out.strides[0] * bytes % 4 == 0 &&
