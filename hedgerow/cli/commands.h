@@ -21,6 +21,8 @@ using Command = std::function<void(Outcome&)>;
 Command add_classify(CLI::App& app);
 Command add_compare(CLI::App& app);
 Command add_info(CLI::App& app);
+Command add_generate(CLI::App& app);
+Command add_tokenize(CLI::App& app);
 Command add_bench_vit(CLI::App& bench);
 Command add_bench_attention(CLI::App& bench);
 

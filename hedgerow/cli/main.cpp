@@ -54,7 +54,10 @@ std::string usage_line(const CLI::App& app, const CLI::ParseError& e) {
 }
 
 int run(int argc, char** argv) {
-  CLI::App app("Vision Transformers that drop or merge patches, run on packed, ragged rows.", "hedgerow");
+  CLI::App app(
+      "Transformers on irregular shapes: pruned Vision Transformers on ragged rows, exact tree speculation "
+      "for language models.",
+      "hedgerow");
   app.set_version_flag("--version", "hedgerow " HEDGEROW_VERSION);
   bool kernels = false;
   app.add_flag("--kernels", kernels, "list the kernel levels and which one is in use");
@@ -67,6 +70,9 @@ int run(int argc, char** argv) {
   add(app, "classify", "label pictures", add_classify);
   add(app, "compare", "run pictures in two ways and say where their rows part", add_compare);
   add(app, "info", "describe a checkpoint", add_info);
+  add(app, "generate", "write text with a language model, plainly or by exact tree speculation",
+      add_generate);
+  add(app, "tokenize", "show the tokens of a text", add_tokenize);
   CLI::App* bench = app.add_subcommand("bench", "measure speed");
   bench->require_subcommand(1);
   add(*bench, "vit", "whole models: dense, ragged, padded", add_bench_vit);

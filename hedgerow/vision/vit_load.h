@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "hedgerow/io/find_model.h"
 #include "hedgerow/vision/positions.h"
 #include "hedgerow/vision/preprocess.h"
 #include "hedgerow/vision/vit.h"
@@ -28,9 +29,5 @@ struct VitCheckpoint {
 // image_size 0: as trained; else position embeddings are resampled and preprocessing follows. Error in one
 // line, naming what is missing or not supported.
 VitCheckpoint load_vit(const std::string& model, int image_size = 0);
-
-// The folder of a model known by name: in $HEDGEROW_MODELS, in the installed share/hedgerow/models, in the
-// source tree's models. A path that exists is returned as it is. Error listing where it was looked for.
-std::string find_model(const std::string& name_or_path);
 
 }  // namespace hedgerow

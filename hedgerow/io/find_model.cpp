@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // Where models known by name are looked for.
+#include "hedgerow/io/find_model.h"
+
 #include <dlfcn.h>
 #include <fmt/format.h>
 
 #include <cstdlib>
+#include <vector>
 
 #include "hedgerow/core/error.h"
 #include "hedgerow/io/file.h"
-#include "hedgerow/vision/vit_load.h"
 
 namespace hedgerow {
 namespace {

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "hedgerow/language/language_model.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <ctime>
+
+#include "hedgerow/core/clock.h"
+#include "hedgerow/core/error.h"
+#include "hedgerow/io/find_model.h"
+#include "hedgerow/io/json.h"
+#include "hedgerow/language/gguf_lm.h"
+#include "hedgerow/language/tokenizer/utf8.h"
+
+namespace hedgerow {
+namespace {
+
+GgufVocabulary vocabulary_of(const GgufHeader& h) {
+  const std::string prefix = "tokenizer.ggml.";
+  GgufVocabulary g;
+  g.where = h.where;
+  g.model = h.text(prefix + "model", ""), g.pre = h.text(prefix + "pre", "default");
+  g.tokens = h.texts(prefix + "tokens"), g.merges = h.texts(prefix + "merges");
+  g.scores = h.numbers(prefix + "scores"), g.types = h.numbers(prefix + "token_type");
+  const auto id = [&](const char* key) { return h.whole(prefix + key, 0, 1 << 22, -1); };
+  g.bos = id("bos_token_id"), g.eos = id("eos_token_id"), g.eot = id("eot_token_id"),
+  g.unknown = id("unknown_token_id");
+  if (h.has(prefix + "add_bos_token")) g.add_bos = h.flag(prefix + "add_bos_token", false);
+  if (h.has(prefix + "add_space_prefix")) g.add_space_prefix = h.flag(prefix + "add_space_prefix", true);
+  return g;
+}
+
+// tokenizer_config.json's template, or the file beside it; the one named "default" of several.
+std::string template_of_folder(const std::string& folder) {
+  constexpr uint64_t kMost = 4u << 20;
+  if (const std::string beside = folder + "/chat_template.jinja"; is_file(beside))
+    return read_file(beside, kMost);
+  const std::string path = folder + "/tokenizer_config.json";
+  if (!is_file(path)) return "";
+  const nlohmann::json config = parse_json(read_file(path, kMost), path);
+  const nlohmann::json* t = json_find(config, "chat_template");
+  if (!t) return "";
+  if (t->is_string()) return t->get<std::string>();
+  if (t->is_array())
+    for (const nlohmann::json& one : *t)
+      if (json_text(one, "name", "", path) == "default") {
+        const nlohmann::json* text = json_find(one, "template");
+        if (text && text->is_string()) return text->get<std::string>();
+      }
+  throw Error(path + ": chat_template: wanted text, or a list with one named default, found another thing");
+}
+
+}  // namespace
+
+LanguageModel open_language_model(const LanguageOptions& options) {
+  const double begin = now_s();
+  LanguageModel m;
+  m.name = options.model;
+  m.path = options.model.starts_with("random:") ? options.model : find_model(options.model);
+  const std::unique_ptr<LmFile> file = open_lm({.path = m.path, .gptq_zeros = options.gptq_zeros});
+  std::string source;
+  if (const auto* gguf = dynamic_cast<const GgufLm*>(file.get())) {
+    m.tokenizer = std::make_unique<Tokenizer>(read_gguf_vocabulary(vocabulary_of(gguf->header())));
+    source = gguf->header().text("tokenizer.chat_template", "");
+  } else if (is_folder(m.path)) {
+    m.tokenizer = std::make_unique<Tokenizer>(read_vocabulary(m.path));
+    source = template_of_folder(m.path);
+  }
+  if (m.tokenizer && m.tokenizer->size() > file->config().vocab)
+    throw Error(fmt::format("{}: vocabulary: wanted at most {} tokens, as the output has columns, found {}",
+                            m.path, file->config().vocab, m.tokenizer->size()));
+  m.notes = file->notes();
+  if (!source.empty()) {
+    try {
+      m.chat_template = std::make_unique<ChatTemplate>(source, m.path + ": chat template");
+    } catch (const Error& e) {  // the model can still be used with plain text
+      m.notes.push_back(e.what());
+    }
+  }
+  m.weights = load_llama(*file, find_backend(options.backend), options.load);
+  m.file_bytes = file->file_bytes();
+  m.load_seconds = now_s() - begin;
+  return m;
+}
+
+std::string LanguageModel::bos_text() const {
+  const int32_t id = tokenizer->vocabulary().bos;
+  return id >= 0 ? std::string(tokenizer->bytes_of(id)) : "";
+}
+std::string LanguageModel::eos_text() const {
+  const auto& ends = tokenizer->vocabulary().end_of_text;
+  return ends.empty() ? "" : std::string(tokenizer->bytes_of(ends[0]));
+}
+
+std::vector<int32_t> LanguageModel::chat(const std::vector<ChatMessage>& messages, std::string* fed) const {
+  require(tokenizer != nullptr, path + ": wanted a vocabulary, found random weights without one");
+  require(chat_template != nullptr,
+          path + ": wanted a chat template, found none that can be used; --raw feeds plain text");
+  const std::vector<ChatTemplate::Span> spans = chat_template->render(
+      {.messages = messages, .bos_token = bos_text(), .eos_token = eos_text(), .now = std::time(nullptr)});
+  std::vector<Tokenizer::Piece> pieces;
+  for (const ChatTemplate::Span& s : spans) {
+    pieces.push_back({s.text, s.from_template});
+    if (fed) *fed += s.text;
+  }
+  return tokenizer->encode(pieces, true);
+}
+
+std::vector<int32_t> LanguageModel::raw(const std::string& text) const {
+  require(tokenizer != nullptr, path + ": wanted a vocabulary, found random weights without one");
+  return tokenizer->encode({{text, false}}, true);
+}
+
+void check_draft(const LanguageModel& target, const LanguageModel& draft) {
+  if (!target.tokenizer || !draft.tokenizer) {
+    if (target.weights->config.vocab != draft.weights->config.vocab)
+      throw Error(fmt::format("draft: wanted a vocabulary of {} tokens, found {}",
+                              target.weights->config.vocab, draft.weights->config.vocab));
+    return;
+  }
+  const std::string difference = first_difference(*target.tokenizer, *draft.tokenizer);
+  if (!difference.empty())
+    throw Error(fmt::format("{}: wanted the vocabulary of {}, found another: {}", draft.path, target.path,
+                            difference));
+}
+
+std::string TextStream::push(int32_t token) {
+  if (stopped_ || tokenizer_.is_control(token)) return "";
+  std::string_view bytes = tokenizer_.bytes_of(token);
+  // The space that SentencePiece put in front of a text.
+  held_ += bytes, first_ = false;
+  return release(false);
+}
+std::string TextStream::finish() { return release(true); }
+
+std::string TextStream::release(bool all) {
+  size_t show = held_.size() - (all ? 0 : unfinished_bytes(held_));
+  for (const std::string& stop : stops_) {
+    if (stop.empty()) continue;
+    if (const size_t at = held_.find(stop); at != std::string::npos) {
+      stopped_ = true, show = std::min(show, at);
+      continue;
+    }
+    if (all) continue;
+    for (size_t n = std::min(stop.size() - 1, held_.size()); n > 0; --n)  // the end may begin one
+      if (held_.compare(held_.size() - n, n, stop, 0, n) == 0) {
+        show = std::min(show, held_.size() - n);
+        break;
+      }
+  }
+  std::string out = held_.substr(0, show);
+  held_ = stopped_ ? "" : held_.substr(show);
+  text_ += out;
+  return out;
+}
+
+}  // namespace hedgerow
