@@ -157,6 +157,7 @@ HEDGEROW_INLINE Vec fused(Vec a, Vec b, Vec c) { return __builtin_fmaf(a, b, c);
 
 #endif
 
+HEDGEROW_INLINE Vec negative(Vec a) { return sub(set1(-0.0f), a); }
 HEDGEROW_INLINE VecI columns4(const int8_t* x) {
   int32_t v;
   std::memcpy(&v, x, 4);

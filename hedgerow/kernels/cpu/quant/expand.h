@@ -41,17 +41,21 @@ inline void expand_scales(const Quant& q, const uint8_t* header, int chunks, flo
       return;
     }
     case Scales::k4:
-      each<kQuantVecs>([&]<int v>() {
-        const Vec d = load_f16(half(header) + v * kLanes), least = load_f16(half(header) + 32 + v * kLanes);
-        each<8>([&]<int g>() {
-          const VecI low = load_u8(header + 128 + 32 * g + v * kLanes),
-                     high = right<g % 2 * 4>(load_u8(header + 384 + g / 2 * 32 + v * kLanes));
-          const VecI s = sum_of(and_int(low, 15), left<4>(and_int(high, 3))),
-                     m = sum_of(right<4>(low), left<2>(and_int(high, 12)));
-          store(scales + g * kQuantPanel + v * kLanes, mul(d, to_float(s)));
-          store(minimums + g * kQuantPanel + v * kLanes, mul(set1(-1.0f), mul(least, to_float(m))));
-        });
-      });
+      for (int g = 0; g < 8; ++g) {  // bytes first, which the compiler puts side by side
+        alignas(64) uint8_t small[2 * kQuantPanel];
+        const uint8_t *low = header + 128 + 32 * g, *high = header + 384 + g / 2 * 32;
+        const int shift = g % 2 * 4;
+        for (int i = 0; i < kQuantPanel; ++i) {
+          const uint8_t h = static_cast<uint8_t>(high[i] >> shift);
+          small[i] = static_cast<uint8_t>((low[i] & 15) | (h & 3) << 4);
+          small[kQuantPanel + i] = static_cast<uint8_t>(low[i] >> 4 | (h & 12) << 2);
+        }
+        for (int v = 0; v < kQuantPanel; v += kLanes) {
+          store(scales + g * kQuantPanel + v, mul(load_f16(half(header) + v), to_float(load_u8(small + v))));
+          store(minimums + g * kQuantPanel + v, negative(mul(load_f16(half(header) + kQuantPanel + v),
+                                                             to_float(load_u8(small + kQuantPanel + v)))));
+        }
+      }
       return;
     case Scales::k6:
       for (int v = 0; v < kQuantPanel; v += kLanes) {

@@ -54,20 +54,26 @@ void pack_scales(const Quant& q, const QuantRow& row, int block, int chunks, int
   }
 }
 
-// The 32 codes of one output of one chunk.
+// The 32 codes of one output of one chunk: four columns are one word, wherever they go.
 void pack_codes(int bits, const uint8_t* codes, int column, uint8_t* to) {
-  const int half = column / 16, c = column % 16;
-  for (int k = 0; k < kQuantChunk; ++k) {
-    const int q = k / 4, byte = 4 * c + k % 4, code = codes[k];
-    if (bits == 8) {
-      to[(q * 2 + half) * 64 + byte] = static_cast<uint8_t>(code);
-      continue;
-    }
-    to[(q / 2 * 2 + half) * 64 + byte] |= static_cast<uint8_t>((code & 15) << (q % 2 * 4));
-    if (bits == 5) to[512 + half * 64 + byte] |= static_cast<uint8_t>((code >> 4 & 1) << q);
-    if (bits == 6)
-      to[512 + (q / 4 * 2 + half) * 64 + byte] |= static_cast<uint8_t>((code >> 4 & 3) << (q % 4 * 2));
+  uint32_t word[8];
+  std::memcpy(word, codes, sizeof word);
+  const auto put = [&](int64_t line, uint32_t v) { std::memcpy(to + line * 64 + 4 * (column % 16), &v, 4); };
+  const int half = column / 16;
+  if (bits == 8) {
+    for (int q = 0; q < 8; ++q) put(q * 2 + half, word[q]);
+    return;
   }
+  constexpr uint32_t kLow = 0x0f0f0f0fu;
+  for (int l = 0; l < 4; ++l) put(l * 2 + half, (word[2 * l] & kLow) | (word[2 * l + 1] & kLow) << 4);
+  uint32_t fifth = 0, upper[2] = {};
+  for (int q = 0; q < 8; ++q) {
+    fifth |= (word[q] >> 4 & 0x01010101u) << q;
+    upper[q / 4] |= (word[q] >> 4 & 0x03030303u) << (q % 4 * 2);
+  }
+  if (bits == 5) put(8 + half, fifth);
+  if (bits == 6)
+    for (int t = 0; t < 2; ++t) put(8 + t * 2 + half, upper[t]);
 }
 
 void pack_values(const Quant& q, const float* values, int column, uint8_t* to) {
