@@ -63,6 +63,12 @@ std::string GenerateReport::text_stats() const {
       "{:.2f} s)\n",
       generated.tokens.size(), s.prompt_tokens, s.generate, n / std::max(1e-9, s.generate),
       n / std::max(1, s.passes), s.prefill, load);
+  if (!s.costs.draft.empty()) {
+    out += "milliseconds of a pass, by rows:";
+    for (const int rows : s.costs.target.rows())
+      out += fmt::format(" {}: {:.1f}", rows, 1e3 * s.costs.target.at(rows));
+    out += fmt::format("; of the draft, one row: {:.1f}\n", 1e3 * s.costs.draft.at(1));
+  }
   if (s.speculative_passes == 0) {
     if (lm.draft || lm.lookup) out += fmt::format("speculation was not used: {}\n", s.why_not);
     return out;

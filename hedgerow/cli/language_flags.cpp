@@ -22,6 +22,11 @@ void LanguageFlags::add_to(CLI::App& c, bool drafts) {
                  "what drafts: a smaller model, lookup (the text so far), MODEL+lookup (one tree), "
                  "MODEL+extend (its chain goes on by lookup), or none; "
                  "hedgerow-lm-mini has a draft of its own");
+  if (drafts)
+    c.add_option(
+         "--draft-outputs", draft_outputs,
+         "the draft proposes the first so many tokens only; 0: all (default: 32768 of large vocabularies)")
+        ->check(CLI::Range(0, 1 << 24));
   c.add_option("--weights", weights,
                "what weights stored as floats become: file (as they are), bf16, int8 or int4")
       ->check(CLI::IsMember({"file", "bf16", "int8", "int4"}));
@@ -100,6 +105,10 @@ void OpenLanguage::make_room(int context) {
   LlamaLimits limits{.context = wanted, .cache = flags_.cache == "f32" ? Dtype::f32 : Dtype::f16};
   pass = std::make_unique<LlamaPass>(target.weights, *on, limits);
   limits.context += kMostNodes;  // its tree lies behind the whole text
+  // Vocabularies of byte-level BPE stand in the order of their merges: tokens of every day first.
+  constexpr int kEveryDay = 32768;
+  const int vocab = draft ? draft->weights->config.vocab : 0;
+  limits.outputs = flags_.draft_outputs >= 0 ? flags_.draft_outputs : vocab >= 2 * kEveryDay ? kEveryDay : 0;
   if (draft) draft_pass = std::make_unique<LlamaPass>(draft->weights, *on, limits);
 }
 

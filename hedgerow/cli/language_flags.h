@@ -14,7 +14,7 @@ namespace hedgerow::cli {
 struct LanguageFlags {
   std::string model = "hedgerow-lm-mini", draft = "default", weights = "file", activations = "int8",
               cache = "f16", gptq_zeros;
-  int threads = 0, context = 0;
+  int threads = 0, context = 0, draft_outputs = -1;
   bool verbose = false;
 
   void add_to(CLI::App& command, bool drafts);

@@ -182,6 +182,7 @@ Generated Generator::run(const std::vector<int32_t>& prompt, const GenerateOptio
   }
   if (drafts && r.out.stats.speculative_passes == 0 && r.out.stats.why_not.empty())
     r.out.stats.why_not = r.out.tokens.size() < 2 ? "the text was too short" : "no tree paid";
+  r.out.stats.costs = r.policy.costs();
   r.out.stats.generate = now_s() - first_row, r.out.stats.total = now_s() - begin;
   return std::move(r.out);
 }

@@ -40,6 +40,7 @@ struct GenerateStats {
   std::vector<int> accepted_lengths;                        // histogram by accepted tokens of a pass
   double prefill = 0, draft_prefill = 0, draft = 0, verify = 0, generate = 0, total = 0;
   int speculative_passes = 0;
+  Costs costs;          // as they were at the end
   std::string why_not;  // where a draft was given and never used
 };
 

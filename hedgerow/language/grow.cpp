@@ -155,7 +155,7 @@ bool Generator::prefill_pays(Run& r, int behind) const {
   const double gain = a * c.target.at(1) - c.draft.at(1) - (c.target.at(2) - c.target.at(1));
   const double so_far = static_cast<double>(r.out.tokens.size() + 1) * std::max(0.0, gain);
   const double left = static_cast<double>(r.how.max_tokens) - static_cast<double>(r.out.tokens.size());
-  return left * gain > cost && so_far > cost / 8;
+  return left * gain > cost && so_far > cost / 16;
 }
 
 void Generator::add_lookup(Run& r) {

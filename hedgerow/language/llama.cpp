@@ -96,6 +96,19 @@ void check_memory(const LmFile& file, const LlamaLoad& how) {
 }  // namespace
 
 int64_t Llama::packed_bytes() const { return bytes_a_row() + (config.tied ? 0 : matrix_bytes(embedding)); }
+PackedLinear Llama::first_outputs(int n) const {
+  const PackedLinear& all = output();
+  PackedLinear some;
+  some.owner = all.owner, some.dtype = all.dtype, some.k = all.k, some.panel = all.panel,
+  some.rows_of = all.rows_of;
+  some.n = some.bands[0].n = n, some.band_count = 1;
+  some.bands[0].quant = all.bands[0].quant, some.bands[0].order = all.bands[0].order;
+  some.bands[0].panel_bytes = all.bands[0].panel_bytes,
+  some.bands[0].panels = (n + kQuantPanel - 1) / kQuantPanel;
+  some.data = Buffer(all.data.as(), all.data.bytes(), [](void*) {});
+  return some;
+}
+
 int64_t Llama::bytes_a_row() const {
   int64_t bytes = matrix_bytes(output());
   for (const LlamaLayer& l : layers)

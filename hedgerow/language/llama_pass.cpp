@@ -57,7 +57,8 @@ LlamaPass::LlamaPass(std::shared_ptr<const Llama> model, Context& on, const Llam
   between_ = pass_.allocate(between_bytes_of(*model_, limits.rows, limits.logit_rows));
   rotation_ = untouched_buffer(floats(slots, c.head_dim));
   normed_ = pass_.allocate(floats(limits.logit_rows, c.dim));
-  logits_ = untouched_buffer(floats(limits.logit_rows, c.vocab));
+  if (limits.outputs > 0 && limits.outputs < c.vocab) some_outputs_ = model_->first_outputs(limits.outputs);
+  logits_ = untouched_buffer(floats(limits.logit_rows, outputs()));
   on.reserve_scratch(std::max(on.backend().scratch_bytes(0, 1, 32), on.backend().cache_scratch_bytes(slots)));
 }
 
@@ -190,7 +191,7 @@ void LlamaPass::queue() {
   const int32_t whole[] = {0, wanted_};
   const Ragged wanted{.offsets = whole, .batch = 1, .row_capacity = wanted_, .max_len = wanted_};
   const Tensor normed = matrix_view(normed_.as(), Dtype::f32, wanted_, c.dim),
-               logits = matrix_view(logits_.as(), Dtype::f32, wanted_, c.vocab);
+               logits = matrix_view(logits_.as(), Dtype::f32, wanted_, outputs());
   layer_norm(on_, {.x = x.x,
                    .index = vector_view(wanted_rows_.data(), Dtype::i32, wanted_),
                    .gamma = vector_view(model_->final_gamma.as(), Dtype::f32, c.dim),
@@ -199,7 +200,11 @@ void LlamaPass::queue() {
                    .kind = NormKind::rms,
                    .out = normed,
                    .rows = wanted});
-  linear(on_, {.x = normed, .w = &model_->output(), .out = logits, .between = between, .rows = wanted});
+  linear(on_, {.x = normed,
+               .w = some_outputs_.n ? &some_outputs_ : &model_->output(),
+               .out = logits,
+               .between = between,
+               .rows = wanted});
 }
 
 void LlamaPass::forward(const std::vector<LlamaRows>& batch) {
@@ -210,7 +215,7 @@ void LlamaPass::forward(const std::vector<LlamaRows>& batch) {
 
 void LlamaPass::best(int first, int rows, int count, int32_t* columns, float* values, float* log_sums) {
   const int32_t whole[] = {0, rows};
-  top_columns(on_, {.x = matrix_view(logits(first), Dtype::f32, rows, model_->config.vocab),
+  top_columns(on_, {.x = matrix_view(logits(first), Dtype::f32, rows, outputs()),
                     .count = count,
                     .columns = matrix_view(columns, Dtype::i32, rows, count),
                     .values = values ? matrix_view(values, Dtype::f32, rows, count) : Tensor{},

@@ -17,6 +17,7 @@ struct LlamaLimits {
   int rows = 512;            // new rows a pass, of all sequences
   int logit_rows = 64;       // of which so many are asked for logits
   Dtype cache = Dtype::f16;  // or f32
+  int outputs = 0;           // logits of the first so many tokens only; 0: of all
 };
 
 enum class Logits : uint8_t { none, last, all };
@@ -45,11 +46,10 @@ class LlamaPass {
 
   // Rows' keys lie in the cache behind length(); they stay only if keep() says so.
   void forward(const std::vector<LlamaRows>& batch);
-  // Of the rows that asked, in order: [vocab], on the host, until the next pass.
-  const float* logits(int i) const {
-    return logits_.as<float>() + static_cast<int64_t>(i) * model_->config.vocab;
-  }
+  // Of the rows that asked, in order: [outputs()], on the host, until the next pass.
+  const float* logits(int i) const { return logits_.as<float>() + static_cast<int64_t>(i) * outputs(); }
   int logit_rows() const { return wanted_; }
+  int outputs() const { return some_outputs_.n ? some_outputs_.n : model_->config.vocab; }
   // The best columns of the logit rows [first, first + rows), as top_columns says: columns, values
   // [rows, count], log_sums [rows]; the latter two may be null.
   void best(int first, int rows, int count, int32_t* columns, float* values, float* log_sums);
@@ -75,6 +75,7 @@ class LlamaPass {
   std::shared_ptr<const Llama> model_;
   Context& on_;
   LlamaLimits limits_;
+  PackedLinear some_outputs_;
   Pass pass_;
   std::vector<KvCache> layers_;
   std::vector<Buffer> cache_memory_;

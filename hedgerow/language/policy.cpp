@@ -84,9 +84,10 @@ bool Policy::row_pays(double reach, int nodes) const {
   return reach > rate_ * (costs_.target.at(nodes + 1) - costs_.target.at(nodes));
 }
 void Policy::note_step(int tokens, double seconds) {
-  tokens_ = tokens_ * 0.95 + tokens, seconds_ = seconds_ * 0.95 + seconds;
+  tokens_ = tokens_ * 0.98 + tokens, seconds_ = seconds_ * 0.98 + seconds;
+  // A little below what was reached: a lucky stretch must not make every other step look poor.
   const double plain = 1 / costs_.target.at(1);
-  if (seconds_ > 0) rate_ = std::max(plain, tokens_ / seconds_);
+  if (seconds_ > 0) rate_ = std::max(plain, 0.92 * tokens_ / seconds_);
 }
 
 }  // namespace hedgerow

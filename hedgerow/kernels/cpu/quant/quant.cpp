@@ -25,7 +25,7 @@ constexpr int kTileRows = 1;
 // Rows whose sums wait beside a block of weights in the L1.
 constexpr int kRowsAtOnce = 64;
 // How far ahead in its stream a panel is asked for.
-constexpr int64_t kAhead = 4096;
+constexpr int64_t kAhead = 2048;
 
 // ----------------------------------------------------------------------------------------------------------
 // x in int8
