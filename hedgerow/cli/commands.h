@@ -23,6 +23,9 @@ Command add_compare(CLI::App& app);
 Command add_info(CLI::App& app);
 Command add_generate(CLI::App& app);
 Command add_tokenize(CLI::App& app);
+Command add_bench_llm(CLI::App& bench);
+Command add_chat(CLI::App& app);
+Command add_score(CLI::App& app);
 Command add_bench_vit(CLI::App& bench);
 Command add_bench_attention(CLI::App& bench);
 

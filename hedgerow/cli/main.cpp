@@ -72,10 +72,13 @@ int run(int argc, char** argv) {
   add(app, "info", "describe a checkpoint", add_info);
   add(app, "generate", "write text with a language model, plainly or by exact tree speculation",
       add_generate);
+  add(app, "chat", "talk to a language model; it keeps its cache between turns", add_chat);
+  add(app, "score", "perplexity of a text under a language model", add_score);
   add(app, "tokenize", "show the tokens of a text", add_tokenize);
   CLI::App* bench = app.add_subcommand("bench", "measure speed");
   bench->require_subcommand(1);
   add(*bench, "vit", "whole models: dense, ragged, padded", add_bench_vit);
+  add(*bench, "llm", "language models: cost of a pass, speculative against plain decoding", add_bench_llm);
   add(*bench, "attention", "the attention op alone, and the cost of a call", add_bench_attention);
 
   Outcome outcome;

@@ -112,7 +112,7 @@ void Generator::draft_auto(Run& r) {
       std::min(16, most_depth(r.how, r.out, target_.limits().context, static_cast<int>(r.text.size())));
   const int behind = model_->behind(r.text);
   if (deepest < 1) return;
-  if (!r.policy.model_pays(std::min(behind, 8))) {
+  if (!r.policy.model_pays()) {
     ++r.skipped;
     return;
   }

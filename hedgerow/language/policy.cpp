@@ -64,11 +64,10 @@ void Acceptance::note(const TokenTree& tree, int node, bool accepted) {
   if (tree.rank[n] == 0) first_.note(accepted);
 }
 
-bool Policy::model_pays(int behind) const {
+bool Policy::model_pays() const {
   if (!has_model_) return false;
   const double a = acceptance.first_choice(), base = costs_.target.at(1);
-  double best = 0, gain = 0, reach = 1,
-         drafted = behind > 8 ? behind * costs_.draft_prefill : costs_.draft.at(std::max(1, behind));
+  double best = 0, gain = 0, reach = 1, drafted = costs_.draft.at(1);
   for (int k = 1; k <= 8; ++k) {
     if (k > 1) drafted += costs_.draft.at(1);
     gain += reach *= a;

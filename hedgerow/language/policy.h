@@ -60,8 +60,9 @@ class Policy {
   Policy(const Costs& costs, bool has_model)
       : costs_(costs), has_model_(has_model), rate_(1 / costs.target.at(1)) {}
 
-  // Would drafting with the model pay at all this step? `behind`: tokens its cache lacks.
-  bool model_pays(int behind) const;
+  // Would drafting with the model pay at all this step? What its cache lacks of the text is read for later
+  // steps too and does not count here.
+  bool model_pays() const;
   // After a level: is one more pass of the model, for the best leaf, worth its time? `reach`: of that leaf,
   // as estimated; `nodes`: in the tree.
   bool deeper_pays(double reach, int nodes) const;
