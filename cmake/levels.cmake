@@ -27,7 +27,7 @@ function(hedgerow_add_levels target)
   set(dir ${CMAKE_CURRENT_SOURCE_DIR}/hedgerow/kernels/cpu)
   set(families linear/linear quant/quant cache/attention attention/attention rows/rows rows/match peak)
   target_sources(${target} PRIVATE ${dir}/cpu.cpp ${dir}/levels.cpp ${dir}/rows/select.cpp ${dir}/rows/roles.cpp
-    ${dir}/quant/pack.cpp ${dir}/cache/cache.cpp)
+    ${dir}/quant/pack.cpp ${dir}/cache/cache.cpp ${dir}/language.cpp)
   foreach(level IN LISTS HEDGEROW_LEVELS)
     add_library(${target}_${level} OBJECT)
     foreach(family ${families})
