@@ -78,16 +78,18 @@ TEST_P(Text, sums_of_exponentials_neither_overflow_nor_vanish) {
   HEDGEROW_NEEDS(top_columns);
   for (double shift : {-1e30, -1000.0, 0.0, 1000.0, 1e30})
     for (int columns : {1, 40, 333}) {
-      Batch b({2});
+      Batch b({3});
       Array x(Dtype::f32, b.capacity(), columns), best(Dtype::i32, b.capacity()),
           sums(Dtype::f32, b.capacity());
-      for (int c = 0; c < columns; ++c) x.set(0, c, shift), x.set(1, c, c ? -kInf : shift);
+      for (int c = 0; c < columns; ++c)
+        x.set(0, c, shift), x.set(1, c, c ? -kInf : shift), x.set(2, c, -kInf);
       std::vector<double> want, off;
       for (int r = 0; r < 2; ++r) {
         const double at = static_cast<float>(shift);
         want.push_back(at + (r ? 0 : std::log(columns)));
         off.push_back(kUnit * (std::fabs(want.back()) + sum_steps(columns) + 64));
       }
+      want.push_back(-kInf), off.push_back(0);
       expect_claims(b, {{&sums, want, off}}, [&](Context& on, const Part& p) {
         top_columns(
             on, {.x = x.matrix(p), .columns = best.matrix(p), .log_sums = sums.vector(p), .rows = p.rows});

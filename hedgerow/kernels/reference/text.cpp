@@ -21,8 +21,8 @@ Best top_columns(const TopColumnsArgs& a) {
     }
     double most = -INFINITY, sum = 0;
     for (const double v : x) most = v > most ? v : most;
-    for (const double v : x) sum += std::exp(v - most);
-    best.log_sums.push_back(std::isinf(most) && most < 0 ? most : most + std::log(sum));
+    for (const double v : x) sum += std::isinf(v) && v < 0 ? 0 : std::exp(v - most);
+    best.log_sums.push_back(most + std::log(sum));
   }
   return best;
 }
