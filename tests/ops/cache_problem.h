@@ -82,15 +82,25 @@ class CacheProblem {
     to_backend(cache.k, ff.data(), ff.size()), to_backend(cache.v, ff.data(), ff.size());
   }
 
+  // No numbers in a sequence's slots from `begin` on, where the CPU's layout is known.
+  void poison(int sequence, int begin) {
+    if (on_device()) return;
+    const auto none = [&](void* base, int64_t at) {
+      std::memset(static_cast<uint8_t*>(base) + at * static_cast<int64_t>(bytes_of(h.dtype)), 0xff,
+                  bytes_of(h.dtype));
+    };
+    for (int slot = begin; slot < cache.slots; ++slot)
+      for (int c = 0; c < slot_size(); ++c)
+        none(cache.k, key_at(sequence, slot, c)), none(cache.v, value_at(sequence, slot, c));
+  }
   // One pass: so many rows of each sequence, where they go and what they see.
   struct Entry {
     int sequence = 0, length = 0, pending = 0;
-    std::vector<Token> tokens;
+    std::vector<Token> tokens = {};
     std::vector<uint64_t> words = {};  // tree
   };
   struct Result {
-    std::vector<std::vector<double>> rows;  // of every entry, [rows, heads, head_dim] in order
-    std::vector<std::vector<double>> want, bound;
+    std::vector<std::vector<double>> rows, want;  // of every entry, [rows, heads, head_dim]
   };
   // append_kv, then cached_attention; the definition's answer where asked for.
   Result pass(const std::vector<Entry>& entries, bool define = false, int threads = 1) {
@@ -188,14 +198,8 @@ class CacheProblem {
             << slot << " " << c;
       }
   }
-  double stored_k(int sequence, int slot, int c) const {
-    return load(cache.k, cpu::head_at(cache, sequence, c / h.head_dim) + cpu::key_at(cache, slot) +
-                             int64_t{c % h.head_dim} * kCacheBlock);
-  }
-  double stored_v(int sequence, int slot, int c) const {
-    return load(cache.v,
-                cpu::head_at(cache, sequence, c / h.head_dim) + int64_t{slot} * h.head_dim + c % h.head_dim);
-  }
+  double stored_k(int sequence, int slot, int c) const { return load(cache.k, key_at(sequence, slot, c)); }
+  double stored_v(int sequence, int slot, int c) const { return load(cache.v, value_at(sequence, slot, c)); }
   // Lengths and paths of all batch entries.
   void compact(const std::vector<int>& sequence, const std::vector<int>& filled,
                const std::vector<std::vector<int>>& paths) {
@@ -232,6 +236,13 @@ class CacheProblem {
  private:
   double kept(double v) const {
     return h.dtype == Dtype::f16 ? f16_to_f32(f32_to_f16(static_cast<float>(v))) : v;
+  }
+  int64_t key_at(int sequence, int slot, int c) const {
+    return cpu::head_at(cache, sequence, c / h.head_dim) + cpu::key_at(cache, slot) +
+           int64_t{c % h.head_dim} * kCacheBlock;
+  }
+  int64_t value_at(int sequence, int slot, int c) const {
+    return cpu::head_at(cache, sequence, c / h.head_dim) + int64_t{slot} * h.head_dim + c % h.head_dim;
   }
   double load(const void* base, int64_t at) const {
     return h.dtype == Dtype::f16 ? f16_to_f32(static_cast<const uint16_t*>(base)[at])
