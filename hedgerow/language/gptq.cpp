@@ -193,8 +193,8 @@ QuantSource Gptq::matrix(const std::string& module, int n, int k) const {
                .group = packed,
                .scales = alike ? Scales::f16 : Scales::f16_zero,
                .zero = alike ? half : stored_less_};
-  } else {
-    s.quant.values = Dtype::f32;
+  } else {  // floats, in the order of the file
+    s.quant.values = Dtype::f32, s.order.clear();
   }
   s.read = [t, packed](int first, int rows, QuantRow* to) {
     for (int r = 0; r < rows; ++r) {
@@ -204,7 +204,7 @@ QuantSource Gptq::matrix(const std::string& module, int n, int k) const {
                   g = t->group_of[static_cast<size_t>(c)];
         const int code = t->code(column, o);
         if (!packed) {
-          to[r].values[static_cast<size_t>(c)] =
+          to[r].values[static_cast<size_t>(column)] =
               f16_to_f32(t->scale(g, o)) * static_cast<float>(code - t->zero(g, o));
           continue;
         }

@@ -37,13 +37,16 @@ PackedLinear pack_quant(const Backend& on, const std::vector<QuantSource>& parts
                         DtypeSet{Dtype::f32, Dtype::bf16, Dtype::f16}.has(q.values);
     const bool codes = (q.bits == 4 || q.bits == 5 || q.bits == 8) && q.group >= 32 &&
                        (q.group % 256 == 0 || 256 % q.group == 0) && q.scales != Scales::none &&
-                       q.scales != Scales::k6 && (q.scales != Scales::k4 || (q.group == 32 && q.bits < 8));
+                       q.scales != Scales::k6 && (q.scales != Scales::k4 || (q.group == 32 && q.bits < 8)) &&
+                       (q.zero == 0 || q.scales == Scales::f16 || q.scales == Scales::f16_zero);
     const bool six = q.bits == 6 && q.scales == Scales::k6 && q.group == 16;
     if (!values && !codes && !six)
       fail(kOp, "quant",
-           "values, or codes of 4, 5, 6 or 8 bits in groups that divide 256 or that 256 divides",
+           "values, or codes of 4, 5, 6 or 8 bits in groups that divide 256 or that 256 divides, with a zero "
+           "or a minimum",
            std::to_string(q.bits) + " bits in groups of " + std::to_string(q.group));
     if (k_quant && s.k % kQuantBlock) fail(kOp, "k", "a multiple of 256", std::to_string(s.k));
+    if (!s.order.empty() && values) fail(kOp, "order", "codes, which alone have one", "values");
     if (!s.order.empty() && static_cast<int>(s.order.size()) != s.k)
       fail(kOp, "order", std::to_string(s.k) + " columns", std::to_string(s.order.size()));
     for (const int32_t c : s.order)
@@ -65,13 +68,14 @@ void linear(Context& on, const LinearArgs& a) {
   need_ragged(kOp, on, "rows", a.rows);
   need(kOp, "x", a.x, DtypeSet(a.w->dtype), a.rows.row_capacity, a.w->k);
   const DtypeSet stores = stored(on, a.w->dtype);
-  need_if_given(kOp, "residual", a.residual, stores & traits(on).residual, a.rows.row_capacity, a.w->n);
+  const int outputs = need_act(kOp, *a.w, a.act);
+  need_if_given(kOp, "residual", a.residual, stores & traits(on).residual, a.rows.row_capacity, outputs);
   if (a.w->dtype == Dtype::i8) need(kOp, "x_scales", a.x_scales, kF32, a.rows.row_capacity);
   const bool e4m3 = is_quantised(a.w->dtype) && !a.residual;  // for a product of 8 bits behind this one
   const DtypeSet outs = a.w->band_count ? kF32
                         : e4m3          ? stores | DtypeSet(Dtype::e4m3)
                                         : stores & traits(on).rows;
-  need(kOp, "out", a.out, outs, a.rows.row_capacity, need_act(kOp, *a.w, a.act));
+  need(kOp, "out", a.out, outs, a.rows.row_capacity, outputs);
   need_workspace(kOp, a.between, linear_workspace_bytes(a.rows.row_capacity, *a.w));
   need_scratch(kOp, on, 0);
   on.backend().ops.linear(on, a);

@@ -60,7 +60,7 @@ struct LinearArgs {
   const PackedLinear* w = nullptr;  // [n, k]
   Activation act = Activation::none;
   Tensor x_scales = {};    // int8 only: f32 [rows], what a stored 1 of each row of x stands for
-  Tensor residual = {};    // optional r [rows, n]; may be `out` itself
+  Tensor residual = {};    // optional r, as many columns as `out`, which it may be
   Tensor out;              // f [rows, n]
   Workspace between = {};  // weights of codes only: linear_workspace_bytes()
   Ragged rows;

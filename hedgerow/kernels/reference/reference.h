@@ -73,4 +73,32 @@ struct TomeOrder {
 TomeOrder tome_order(const TomeOrderArgs& args);
 std::vector<uint8_t> survivor_roles(const SurvivorRolesArgs& args);
 
+// [n, k], exactly: what each code stands for, columns in the order of x.
+std::vector<double> quant_values(const QuantSource& source);
+// w: those of all bands, one behind the other; bias of all of them or null.
+std::vector<double> quant_linear(const LinearArgs& args, const std::vector<double>& w, const float* bias);
+std::vector<double> embed(const EmbedArgs& args, const QuantSource& w);
+
+struct Best {
+  std::vector<int32_t> columns;          // [rows, count]
+  std::vector<double> values, log_sums;  // [rows, count], [rows]
+};
+Best top_columns(const TopColumnsArgs& args);
+struct LongestPath {
+  std::vector<std::vector<int32_t>> paths;  // of each batch entry
+};
+LongestPath longest_path(const LongestPathArgs& args);
+
+// Turned rows and what a cache holds of one sequence, in double: [slots, kv_heads, head_dim].
+struct Appended {
+  std::vector<double> q, k;  // live rows
+};
+Appended append_kv(const AppendKvArgs& args);
+// keys, values: of each cache sequence, [slots, kv_heads, head_dim].
+using CacheRows = std::vector<std::vector<double>>;
+std::vector<double> cached_attention(const CachedAttentionArgs& args, const CacheRows& keys,
+                                     const CacheRows& values);
+// What compact_kv makes of the keys or the values of one layer.
+CacheRows compact_kv(const CompactKvArgs& args, const CacheRows& of, int slot_size);
+
 }  // namespace hedgerow::reference

@@ -207,6 +207,10 @@ float log_sum(const float* x, int n) {
   float most = lanes[0];
   for (float lane : lanes) most = lane > most ? lane : most;
   for (int j = i; j < n; ++j) most = x[j] > most ? x[j] : most;
+  if (most == -__builtin_inff()) {  // nothing but that, or what is no number
+    for (int j = 0; j < n; ++j) most += x[j];
+    return most;
+  }
   const Vec log2e = set1(1.44269504f), shift = set1(most);
   Vec sums[4] = {zero(), zero(), zero(), zero()};
   int c = 0;

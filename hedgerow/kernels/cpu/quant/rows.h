@@ -23,7 +23,8 @@ HEDGEROW_INLINE Int8Row int8_row(void* base, int k, int64_t row) {
           reinterpret_cast<int32_t*>(behind + 2 * lines(4 * chunks))};
 }
 
-// Codes are to nearest even; a chunk that holds no number gets no number as its scale.
+// Codes are to nearest even; a chunk that holds no number gets no number as its scale. Codes of a chunk so
+// small that 127 / most has no room in f32 are 0.
 inline void to_int8(const float* x, int k, const int32_t* order, void* rows, int64_t row) {
   const Int8Row to = int8_row(rows, k, row);
   for (int c = 0; c < chunks_of(k); ++c) {
@@ -41,7 +42,7 @@ inline void to_int8(const float* x, int k, const int32_t* order, void* rows, int
     float most = 0;
     for (float one : lanes) most = one > most ? one : most;
     const bool bad = reduce_add(nothing) != 0;
-    const float scale = most / 127.0f, per = most > 0 && !bad ? 127.0f / most : 0.0f;
+    const float scale = most / 127.0f, per = most > 0x1p-120f && !bad ? 127.0f / most : 0.0f;
     for (int i = 0; i < kQuantChunk; i += kLanes)
       store(v + i, bad ? zero() : round(min(mul(load(v + i), set1(per)), set1(127.0f))));
     int32_t sums[2] = {};
