@@ -109,5 +109,18 @@ TEST(Mutate, Template) {
           fuzz::try_template);
 }
 
+TEST(Mutate, damaged_tokenizer_files_end_in_an_error_or_a_vocabulary) {
+  std::vector<std::string> s =
+      seeds({"tokenizers/gpt2.json", "tokenizers/llama3.json", "tokenizers/qwen2.json",
+             "tokenizers/smollm.json", "tokenizers/llama2.json", "tokenizers/metaspace.json"});
+  s.push_back(s[0] + '\0' +
+              R"({"bos_token": "<|im_start|>", "add_bos_token": true, "eos_token_id": [0, 2]})");
+  survive(s, fuzz::try_tokenizer);
+}
+
+TEST(Mutate, damaged_sentencepiece_models_end_in_an_error_or_a_vocabulary) {
+  survive(seeds({"tokenizers/pieces.model", "tokenizers/unused.model"}), fuzz::try_sentencepiece);
+}
+
 }  // namespace
 }  // namespace hedgerow

@@ -12,6 +12,7 @@
 #include "hedgerow/io/checkpoint.h"
 #include "hedgerow/io/image.h"
 #include "hedgerow/language/template/chat_template.h"
+#include "hedgerow/language/tokenizer/tokenizer.h"
 #include "hedgerow/vision/vit_describe.h"
 
 namespace hedgerow::fuzz {
@@ -61,6 +62,38 @@ inline void try_template(const uint8_t* data, size_t bytes) try {
     first = false;
     before = span.from_template;
   }
+} catch (const Error&) {
+}
+
+// A vocabulary put to work: tokens are of the vocabulary, and text of a user has no control token.
+inline void use_vocabulary(Vocabulary vocabulary) {
+  const Tokenizer tokenizer(std::move(vocabulary));
+  const Vocabulary& v = tokenizer.vocabulary();
+  for (const int32_t id : tokenizer.encode({{"<s>[INST] <|im_start|>user\n", true}, {" x", false}}, true))
+    if (id < 0 || id >= tokenizer.size()) __builtin_trap();
+  const std::vector<int32_t> ids =
+      tokenizer.encode("the  brown\n\t12 </s><|im_end|> \xe6\x9d\xb1\xff they'll");
+  for (const int32_t id : ids) {
+    if (id < 0 || id >= tokenizer.size()) __builtin_trap();
+    const auto type = v.types[static_cast<size_t>(id)];
+    if (id != v.unknown && (type == Vocabulary::Type::control || type == Vocabulary::Type::added))
+      __builtin_trap();
+  }
+  tokenizer.decode(ids);
+}
+
+// One input is a tokenizer.json and (after a zero byte, if any) a tokenizer_config.json, which is read as a
+// generation_config.json too.
+inline void try_tokenizer(const uint8_t* data, size_t bytes) try {
+  const std::string text(reinterpret_cast<const char*>(data), bytes);
+  const size_t zero = text.find('\0');
+  const std::string second = zero == std::string::npos ? "" : text.substr(zero + 1);
+  use_vocabulary(read_tokenizer_json(text.substr(0, zero), second, second, "fuzz"));
+} catch (const Error&) {
+}
+
+inline void try_sentencepiece(const uint8_t* data, size_t bytes) try {
+  use_vocabulary(read_sentencepiece({reinterpret_cast<const char*>(data), bytes}, "", "", "fuzz"));
 } catch (const Error&) {
 }
 

@@ -79,15 +79,29 @@ def from_gguf(path):
     return peer
 
 
-def train_sentencepiece(folder, lines, size=12000):
+def train_sentencepiece(folder, lines, size=12000, coverage=0.99):
     import sentencepiece
 
     prefix = Path(folder) / "trained"
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(l[:2000] for l in lines if l.strip()), model_prefix=str(prefix), model_type="bpe", vocab_size=size,
         byte_fallback=True, normalization_rule_name="identity", remove_extra_whitespaces=False, split_digits=True,
-        allow_whitespace_only_pieces=True, character_coverage=0.99, minloglevel=2)
+        allow_whitespace_only_pieces=True, character_coverage=coverage, minloglevel=2)
     return prefix.with_suffix(".model")
+
+
+def with_unused(model, folder):
+    """The same, every seventh of its pieces unused: they take part in merges and are taken apart again."""
+    from sentencepiece import sentencepiece_model_pb2
+
+    proto = sentencepiece_model_pb2.ModelProto()
+    proto.ParseFromString(Path(model).read_bytes())
+    kinds = proto.SentencePiece
+    for piece in [p for p in proto.pieces if p.type == kinds.NORMAL and len(p.piece) > 1][::7]:
+        piece.type = kinds.UNUSED
+    path = Path(folder) / "unused.model"
+    path.write_bytes(proto.SerializeToString())
+    return path
 
 
 def as_llama2_json(model, folder, metaspace):
@@ -191,7 +205,7 @@ def main():
         for path in args.gguf:
             faults += compare_hugging_face(args.tool, f"GGUF {path.name}", path, from_gguf(path), kinds)
         trained = train_sentencepiece(folder, lines[::3])
-        for path in [trained, *args.sentencepiece]:
+        for path in [trained, with_unused(trained, folder), *args.sentencepiece]:
             faults += compare_sentencepiece(args.tool, path, kinds)
         for metaspace in (False, True):
             path, peer = as_llama2_json(trained, folder, metaspace)
