@@ -16,21 +16,6 @@
 namespace hedgerow {
 namespace {
 
-GgufVocabulary vocabulary_of(const GgufHeader& h) {
-  const std::string prefix = "tokenizer.ggml.";
-  GgufVocabulary g;
-  g.where = h.where;
-  g.model = h.text(prefix + "model", ""), g.pre = h.text(prefix + "pre", "default");
-  g.tokens = h.texts(prefix + "tokens"), g.merges = h.texts(prefix + "merges");
-  g.scores = h.numbers(prefix + "scores"), g.types = h.numbers(prefix + "token_type");
-  const auto id = [&](const char* key) { return h.whole(prefix + key, 0, 1 << 22, -1); };
-  g.bos = id("bos_token_id"), g.eos = id("eos_token_id"), g.eot = id("eot_token_id"),
-  g.unknown = id("unknown_token_id");
-  if (h.has(prefix + "add_bos_token")) g.add_bos = h.flag(prefix + "add_bos_token", false);
-  if (h.has(prefix + "add_space_prefix")) g.add_space_prefix = h.flag(prefix + "add_space_prefix", true);
-  return g;
-}
-
 // tokenizer_config.json's template, or the file beside it; the one named "default" of several.
 std::string template_of_folder(const std::string& folder) {
   constexpr uint64_t kMost = 4u << 20;
@@ -61,7 +46,7 @@ LanguageModel open_language_model(const LanguageOptions& options) {
   const std::unique_ptr<LmFile> file = open_lm({.path = m.path, .gptq_zeros = options.gptq_zeros});
   std::string source;
   if (const auto* gguf = dynamic_cast<const GgufLm*>(file.get())) {
-    m.tokenizer = std::make_unique<Tokenizer>(read_gguf_vocabulary(vocabulary_of(gguf->header())));
+    m.tokenizer = std::make_unique<Tokenizer>(read_gguf_vocabulary(gguf_vocabulary(gguf->header())));
     source = gguf->header().text("tokenizer.chat_template", "");
   } else if (is_folder(m.path)) {
     m.tokenizer = std::make_unique<Tokenizer>(read_vocabulary(m.path));

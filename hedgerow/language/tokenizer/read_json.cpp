@@ -4,10 +4,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <unordered_map>
 
 #include "hedgerow/core/error.h"
-#include "hedgerow/io/file.h"
 #include "hedgerow/io/json.h"
 #include "hedgerow/language/tokenizer/read.h"
 
@@ -76,26 +74,88 @@ PreTokenizer read_pre(const json* pre, const std::string& where) {
   return found;
 }
 
-// Prepend U+2581 and Replace " ": what SentencePiece does before it looks at text.
-void read_sentencepiece_normalizer(const json* normalizer, Vocabulary* v) {
-  v->dummy_prefix = false;
+constexpr const char* kBlockName = "\xe2\x96\x81";
+
+void want_block(const json& j, const char* key, const std::string& what, const std::string& where) {
+  if (json_text(j, key, "", where) != kBlockName) wrong(where, what, "U+2581", "something else");
+}
+
+// Prepend U+2581 and Replace " ", or a Metaspace: what SentencePiece does before it looks at text.
+void read_sentencepiece_prefix(const json* normalizer, const json* pre, Vocabulary* v) {
+  using Prefix = Vocabulary::Prefix;
+  v->prefix = Prefix::none;
+  bool replaces = false;
   for (const json* one : parts_of(normalizer, "normalizers", v->where)) {
     const std::string type = type_of(*one, v->where);
-    if (type == "Prepend")
-      v->dummy_prefix = true;
-    else if (type != "Replace")
+    if (type == "Prepend") {
+      want_block(*one, "prepend", "normalizer.Prepend", v->where);
+      v->prefix = Prefix::always;
+    } else if (type == "Replace") {
+      const json* pattern = json_find(*one, "pattern");
+      if (!pattern || json_text(*pattern, "String", "", v->where) != " ")
+        wrong(v->where, "normalizer.Replace", "one of a space", "another");
+      want_block(*one, "content", "normalizer.Replace", v->where);
+      replaces = true;
+    } else {
       wrong(v->where, "normalizer", "Prepend or Replace", type);
+    }
   }
+  for (const json* one : parts_of(pre, "pretokenizers", v->where)) {
+    const std::string type = type_of(*one, v->where);
+    if (type != "Metaspace") wrong(v->where, "pre_tokenizer", "Metaspace or none", type);
+    if (v->prefix != Prefix::none) wrong(v->where, "pre_tokenizer", "none behind a Prepend", type);
+    want_block(*one, "replacement", "Metaspace.replacement", v->where);
+    if (json_bool(*one, "split", true, v->where)) wrong(v->where, "Metaspace.split", "false", "true");
+    const std::string scheme = json_text(*one, "prepend_scheme", "always", v->where);
+    if (scheme != "always" && scheme != "first" && scheme != "never")
+      wrong(v->where, "Metaspace.prepend_scheme", "always, first or never", scheme);
+    v->prefix = scheme == "always"  ? Prefix::missing
+                : scheme == "first" ? Prefix::first_missing
+                                    : Prefix::none;
+    replaces = true;
+  }
+  if (!replaces) wrong(v->where, "normalizer", "a Replace of spaces, or a Metaspace", "neither");
+}
+
+// Does a template put a beginning of text, and nothing else, around a text?
+bool begins_text(const json* processor, Vocabulary* v) {
+  bool begins = false;
+  for (const json* one : parts_of(processor, "processors", v->where)) {
+    const std::string type = type_of(*one, v->where);
+    if (type == "ByteLevel") continue;
+    if (type != "TemplateProcessing")
+      wrong(v->where, "post_processor", "TemplateProcessing or ByteLevel", type);
+    const json* single = json_find(*one, "single");
+    if (!single || !single->is_array()) wrong(v->where, "post_processor.single", "a list", "something else");
+    bool text = false;
+    for (const json& part : *single) {
+      const json* token = json_find(part, "SpecialToken");
+      text = text || json_find(part, "Sequence");
+      if (!token) continue;
+      if (text || begins) wrong(v->where, "post_processor.single", "one token before the text", "another");
+      const std::string name = json_text(*token, "id", "", v->where);
+      const auto it = std::find(v->tokens.begin(), v->tokens.end(), name);
+      if (it == v->tokens.end()) wrong(v->where, "post_processor.single", "a token", name);
+      v->bos = static_cast<int32_t>(it - v->tokens.begin());
+      begins = true;
+    }
+  }
+  return begins;
 }
 
 void read_tokens(const json& model, const json* added, Vocabulary* v) {
   const json* vocab = json_find(model, "vocab");
   if (!vocab || !vocab->is_object())
     wrong(v->where, "model.vocab", "tokens and their numbers", "something else");
+  // Few numbers may be left out, or a small file would take much memory.
+  const size_t most = std::min<size_t>(1u << 22, 2 * (vocab->size() + (added ? added->size() : 0)) + 1024);
   const auto put = [&](const std::string& token, int64_t id, Type type) {
-    if (id < 0 || id >= (1 << 22)) wrong(v->where, "a token's number", "0 to 4194303", fmt::format("{}", id));
+    if (id < 0 || id >= static_cast<int64_t>(most))
+      wrong(v->where, "a token's number", fmt::format("0 to {}", most - 1), fmt::format("{}", id));
     const size_t at = static_cast<size_t>(id);
     if (at >= v->tokens.size()) v->tokens.resize(at + 1), v->types.resize(at + 1, Type::unused);
+    if (v->types[at] != Type::unused && v->tokens[at] != token)
+      wrong(v->where, fmt::format("token {}", id), v->tokens[at], token);
     v->tokens[at] = token, v->types[at] = type;
   };
   for (const auto& [token, id] : vocab->items()) {
@@ -142,22 +202,14 @@ Vocabulary read_tokenizer_json(std::string_view text, std::string_view config, s
   const bool fallback = json_bool(*model, "byte_fallback", false, where);
   read_tokens(*model, json_find(all, "added_tokens"), &v);
   read_merges(*model, &v);
+  for (const char* affix : {"continuing_subword_prefix", "end_of_word_suffix"})
+    if (const std::string text_of = json_text(*model, affix, "", where); !text_of.empty())
+      wrong(where, std::string("model.") + affix, "none", text_of);
   v.ignore_merges = json_bool(*model, "ignore_merges", false, where);
   const json* normalizer = json_find(all, "normalizer");
   if (fallback) {
     v.kind = Vocabulary::Kind::sentencepiece;
-    read_sentencepiece_normalizer(normalizer, &v);
-    // The best merge of a piece is its score.
-    v.scores.assign(v.tokens.size(), -1e9f);
-    std::unordered_map<std::string, size_t> place;
-    for (size_t i = 0; i < v.tokens.size(); ++i) place.emplace(v.tokens[i], i);
-    for (size_t rank = v.merges.size(); rank-- > 0;) {
-      std::string joined = v.merges[rank];
-      joined.erase(std::min(joined.find(' ', 1), joined.size()), 1);
-      if (const auto it = place.find(joined); it != place.end())
-        v.scores[it->second] = -static_cast<float>(rank);
-    }
-    v.merges.clear();
+    read_sentencepiece_prefix(normalizer, json_find(all, "pre_tokenizer"), &v);
     for (size_t i = 0; i < v.tokens.size(); ++i)
       if (v.types[i] == Type::normal && v.tokens[i].size() == 6 && v.tokens[i].starts_with("<0x"))
         v.types[i] = Type::byte;
@@ -172,59 +224,10 @@ Vocabulary read_tokenizer_json(std::string_view text, std::string_view config, s
   const std::string unknown = json_text(*model, "unk_token", "", where);
   const auto it = std::find(v.tokens.begin(), v.tokens.end(), unknown);
   if (!unknown.empty() && it != v.tokens.end()) v.unknown = static_cast<int32_t>(it - v.tokens.begin());
+  const json* processor = json_find(all, "post_processor");
+  v.add_bos = processor ? begins_text(processor, &v) : fallback;
   read_beside(&v, config, generation);
   return v;
-}
-
-void read_beside(Vocabulary* v, std::string_view config, std::string_view generation) {
-  const auto id_of = [&](const json* name) {
-    if (!name) return -1;
-    const std::string text = name->is_string()   ? name->get<std::string>()
-                             : name->is_object() ? json_text(*name, "content", "", v->where)
-                                                 : "";
-    const auto it = std::find(v->tokens.begin(), v->tokens.end(), text);
-    return text.empty() || it == v->tokens.end() ? -1 : static_cast<int32_t>(it - v->tokens.begin());
-  };
-  const auto ends = [&](int64_t id) {
-    if (id >= 0 && id < static_cast<int64_t>(v->tokens.size()) &&
-        std::find(v->end_of_text.begin(), v->end_of_text.end(), id) == v->end_of_text.end())
-      v->end_of_text.push_back(static_cast<int32_t>(id));
-  };
-  v->add_bos = v->kind == Vocabulary::Kind::sentencepiece;
-  if (!config.empty()) {
-    const json c = parse_json(config, v->where + " (tokenizer_config.json)");
-    if (const int32_t id = id_of(json_find(c, "bos_token")); id >= 0) v->bos = id;
-    v->add_bos = json_bool(c, "add_bos_token", v->add_bos && v->bos >= 0, v->where);
-    ends(id_of(json_find(c, "eos_token")));
-  }
-  if (!generation.empty()) {
-    const json g = parse_json(generation, v->where + " (generation_config.json)");
-    if (const json* e = json_find(g, "eos_token_id")) {
-      if (e->is_number_integer()) ends(e->get<int64_t>());
-      if (e->is_array())
-        for (const json& one : *e)
-          if (one.is_number_integer()) ends(one.get<int64_t>());
-    }
-    if (v->bos < 0) v->bos = static_cast<int32_t>(json_int(g, "bos_token_id", 0, 1 << 22, -1, v->where));
-  }
-  add_known_ends(v);
-}
-
-Vocabulary read_vocabulary(const std::string& folder) {
-  constexpr uint64_t kMost = 64u << 20;
-  const auto beside = [&](const char* name) {
-    const std::string path = folder + "/" + name;
-    return is_file(path) ? read_file(path, kMost) : std::string();
-  };
-  const std::string config = beside("tokenizer_config.json"), generation = beside("generation_config.json");
-  for (const char* name : {"tokenizer.json", "tokenizer.model"}) {
-    const std::string path = folder + "/" + name;
-    if (!is_file(path)) continue;
-    const std::string bytes = read_file(path, kMost);
-    return name == std::string("tokenizer.json") ? read_tokenizer_json(bytes, config, generation, path)
-                                                 : read_sentencepiece(bytes, config, generation, path);
-  }
-  throw Error(folder + ": wanted tokenizer.json or tokenizer.model, found neither");
 }
 
 }  // namespace hedgerow

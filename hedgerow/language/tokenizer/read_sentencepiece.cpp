@@ -102,7 +102,7 @@ Vocabulary read_sentencepiece(std::string_view bytes, std::string_view config, s
       Message(part, where).each([&](uint64_t f, uint64_t number, std::string_view text) {
         if (f == 1) rules = text;
         if (f == 2) map = !text.empty();
-        if (f == 3) v.dummy_prefix = number != 0;
+        if (f == 3) v.prefix = number != 0 ? Vocabulary::Prefix::always : Vocabulary::Prefix::none;
         if (f == 4) v.squeeze_spaces = number != 0;
         if (f == 5 && number == 0)
           throw Error(where + ": normalizer: wanted escaped white space, found none");
@@ -114,6 +114,7 @@ Vocabulary read_sentencepiece(std::string_view bytes, std::string_view config, s
   v.unknown = static_cast<int32_t>(std::min<uint64_t>(unknown, 1 << 22));
   if (bos < v.tokens.size()) v.bos = static_cast<int32_t>(bos);
   if (eos < v.tokens.size()) v.end_of_text.push_back(static_cast<int32_t>(eos));
+  v.add_bos = true;
   read_beside(&v, config, generation);
   return v;
 }

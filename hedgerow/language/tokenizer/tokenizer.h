@@ -3,7 +3,8 @@
 // SentencePiece BPE (Kudo and Richardson 2018), whichever file the vocabulary came in.
 //
 // Text of a user never becomes a control or added token; text of a chat template may. Bytes that are no UTF-8
-// stay what they are, there and back.
+// stay what they are, there and back. SentencePiece has no way to tell U+2581 from a space: it comes back as
+// one, here as there.
 #pragma once
 
 #include <cstdint>
@@ -14,6 +15,8 @@
 #include <vector>
 
 namespace hedgerow {
+
+struct GgufHeader;
 
 // How byte-level BPE cuts text into words before it merges.
 enum class PreTokenizer : uint8_t { gpt2, llama3, qwen2, smollm };
@@ -26,12 +29,14 @@ struct Vocabulary {
   std::string where;
   std::vector<std::string> tokens;  // as the format spells them: byte-level letters, or U+2581 for spaces
   std::vector<Type> types;          // [tokens]
-  std::vector<float> scores;        // sentencepiece: [tokens]
-  std::vector<std::string> merges;  // byte_bpe: "a b", best first
+  std::vector<float> scores;        // sentencepiece without merges: [tokens]
+  std::vector<std::string> merges;  // "a b", best first
   PreTokenizer pre = PreTokenizer::gpt2;
-  bool nfc = false;             // text is composed first (NFC)
-  bool ignore_merges = false;   // a word that is a token is that token
-  bool dummy_prefix = true;     // sentencepiece: a space in front of text
+  bool nfc = false;            // text is composed first (NFC)
+  bool ignore_merges = false;  // a word that is a token is that token
+  // sentencepiece: a space in front of text; of all, of what has none, of that where nothing stands before it
+  enum class Prefix : uint8_t { none, always, missing, first_missing };
+  Prefix prefix = Prefix::always;
   bool squeeze_spaces = false;  // sentencepiece: runs of spaces become one, none at the ends
   int32_t bos = -1, unknown = -1;
   bool add_bos = false;
@@ -46,6 +51,8 @@ struct GgufVocabulary {
   int64_t bos = -1, eos = -1, eot = -1, unknown = -1;
   std::optional<bool> add_bos, add_space_prefix;
 };
+// What a file's header says under tokenizer.ggml.
+GgufVocabulary gguf_vocabulary(const GgufHeader& header);
 // Error naming what is not implemented (another model or pre-tokenizer).
 Vocabulary read_gguf_vocabulary(const GgufVocabulary& from);
 // tokenizer.json; and beside it, each empty where there is none, tokenizer_config.json,

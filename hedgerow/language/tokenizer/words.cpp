@@ -147,10 +147,11 @@ std::string composed(std::string_view text) {
   std::string out;
   for (size_t at = 0; at < text.size();) {
     size_t end = at;  // valid UTF-8 from here on
+    // U+11A7 composes with nothing, but utf8proc 2.8 loses it behind a Hangul syllable.
     bool ascii = true;
     while (end < text.size()) {
       const CodePoint c = code_point(text, end);
-      if (c.value < 0) break;
+      if (c.value < 0 || c.value == 0x11a7) break;
       ascii = ascii && c.value < 0x80;
       end += static_cast<size_t>(c.bytes);
     }
@@ -165,7 +166,10 @@ std::string composed(std::string_view text) {
     else
       out.append(text.substr(at, end - at));
     std::free(made);
-    if (end < text.size()) out += text[end++];
+    if (end < text.size()) {
+      const auto bytes = static_cast<size_t>(code_point(text, end).bytes);
+      out += text.substr(end, bytes), end += bytes;
+    }
     at = end;
   }
   return out;
