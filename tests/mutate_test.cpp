@@ -103,6 +103,10 @@ TEST(Mutate, damaged_pngs_end_in_an_error_or_a_value) {
           });
 }
 
+TEST(Mutate, damaged_gguf_files_end_in_an_error_or_a_value) {
+  survive(seeds({"small.gguf"}), fuzz::try_gguf);
+}
+
 TEST(Mutate, Template) {
   survive(seeds({"templates/chatml.jinja", "templates/llama2.jinja", "templates/llama3.1.jinja",
                  "templates/zephyr.jinja", "templates/qwen2.5.jinja", "templates/everything.jinja"}),

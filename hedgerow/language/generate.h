@@ -22,11 +22,11 @@ struct DraftWith {
 };
 
 struct GenerateOptions {
-  Sampling sampling;
-  TreeShape tree;
+  Sampling sampling = {};
+  TreeShape tree = {};
   int max_tokens = 256;
-  std::vector<int32_t> end_of_text;
-  Costs costs;  // empty: measured before the first token
+  std::vector<int32_t> end_of_text = {};
+  Costs costs = {};  // empty: measured before the first token
   const std::atomic<bool>* interrupted = nullptr;
 };
 

@@ -16,9 +16,9 @@ namespace hedgerow {
 
 struct LanguageOptions {
   std::string model = "hedgerow-lm-mini";  // a name, a GGUF file, a Hugging Face folder, random:SHAPE
-  LlamaLoad load;
-  std::string gptq_zeros;  // "", "v1", "v2"
-  std::string backend;     // as find_backend() takes it
+  LlamaLoad load = {};
+  std::string gptq_zeros = {};  // "", "v1", "v2"
+  std::string backend = {};     // as find_backend() takes it
 };
 
 struct LanguageModel {

@@ -54,8 +54,8 @@ HEDGEROW_INLINE int neighbours_row(int r, int head_dim) {
 }
 
 struct LmOpen {
-  std::string path;        // a .gguf file, a Hugging Face folder (safetensors; GPTQ), or random:SHAPE
-  std::string gptq_zeros;  // "", "v1" or "v2"
+  std::string path;             // a .gguf file, a Hugging Face folder (safetensors; GPTQ), or random:SHAPE
+  std::string gptq_zeros = {};  // "", "v1" or "v2"
 };
 std::unique_ptr<LmFile> open_lm(const LmOpen& what);
 

@@ -28,8 +28,8 @@ class CostCurve {
 };
 
 struct Costs {
-  CostCurve target, draft;   // decode passes
-  double draft_prefill = 0;  // seconds a token of a long pass
+  CostCurve target = {}, draft = {};  // decode passes
+  double draft_prefill = 0;           // seconds a token of a long pass
 };
 
 // How often a drafted token was the target's choice where its parent was, by what the draft said of it: rank

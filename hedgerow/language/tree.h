@@ -28,10 +28,10 @@ struct TokenTree {
 // What shape to draft.
 struct TreeShape {
   enum class Kind : uint8_t { automatic, chain, full, best, list, off } kind = Kind::automatic;
-  int depth = 0;                        // chain:K, full:DxB (D), best:N:D
-  int branch = 1;                       // full:DxB (B)
-  int nodes = 0;                        // best:N, without the root
-  std::vector<std::vector<int>> paths;  // list: rank paths, as Medusa's choices
+  int depth = 0;                             // chain:K, full:DxB (D), best:N:D
+  int branch = 1;                            // full:DxB (B)
+  int nodes = 0;                             // best:N, without the root
+  std::vector<std::vector<int>> paths = {};  // list: rank paths, as Medusa's choices
 
   int most_depth() const;
 };

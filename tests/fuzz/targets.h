@@ -10,7 +10,9 @@
 
 #include "hedgerow/core/error.h"
 #include "hedgerow/io/checkpoint.h"
+#include "hedgerow/io/gguf.h"
 #include "hedgerow/io/image.h"
+#include "hedgerow/language/ggml_blocks.h"
 #include "hedgerow/language/template/chat_template.h"
 #include "hedgerow/language/tokenizer/tokenizer.h"
 #include "hedgerow/vision/vit_describe.h"
@@ -46,6 +48,31 @@ inline void try_config(const uint8_t* data, size_t bytes) {
 inline void try_picture(const uint8_t* data, size_t bytes) try {
   const Picture p = decode_picture(data, bytes, "fuzz");
   if (p.rgb.size() != static_cast<size_t>(p.width) * p.height * 3) __builtin_trap();
+} catch (const Error&) {
+}
+
+// A header is read, every tensor lies inside, and each of its rows unpacks.
+inline void try_gguf(const uint8_t* data, size_t bytes) try {
+  const GgufHeader header = parse_gguf(data, bytes, bytes, "fuzz");
+  for (const auto& [name, t] : header.tensors) {
+    if (t.begin > t.end || t.end > bytes) __builtin_trap();
+    const GgmlType& type = *ggml_type(t.type);
+    const Quant quant = quant_of_ggml(t.type);
+    const size_t k = static_cast<size_t>(t.shape.back()),
+                 groups = quant.bits ? k / static_cast<size_t>(quant.group) : 0;
+    QuantRow row;
+    row.codes.resize(quant.bits ? k : 0), row.values.resize(quant.bits ? 0 : k);
+    row.scales.resize(groups), row.minimums.resize(groups), row.small.resize(groups),
+        row.small_min.resize(groups);
+    const uint64_t row_bytes = k / static_cast<size_t>(type.block) * static_cast<size_t>(type.bytes);
+    for (uint64_t at = t.begin; at < t.end; at += row_bytes)
+      unpack_ggml(t.type, data + at, static_cast<int>(k), row);
+  }
+  header.text("general.architecture", "");
+  header.whole("llama.block_count", 1, 1024, 1);
+  header.number("llama.attention.layer_norm_rms_epsilon", 0);
+  header.texts("tokenizer.ggml.tokens");
+  header.numbers("tokenizer.ggml.scores");
 } catch (const Error&) {
 }
 

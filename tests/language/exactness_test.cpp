@@ -56,13 +56,13 @@ INSTANTIATE_TEST_SUITE_P(, EveryFormat, testing::Values("q4_0", "q8_0", "f32", "
 TEST_P(EveryFormat, a_row_of_a_tree_has_the_bits_of_its_path_alone) {
   const auto file = open_lm({.path = std::string("random:small-") + GetParam(), .gptq_zeros = ""});
   for (const Backend* b : levels())
-    for (const Dtype cache : {Dtype::f16, Dtype::f32}) {
+    for (const Dtype cache : {b->name[0] == 's' ? Dtype::f32 : Dtype::f16}) {
       const auto model = load_llama(*file, *b);
       Context on(*b, cache == Dtype::f16 ? 2 : 1);
       LlamaPass pass(model, on, {.context = 400, .cache = cache});
-      const std::vector<int32_t> text = some_tokens(300, 1, 500), drafted = some_tokens(64, 2, 500);
-      for (const int context : {0, 1, 15, 17, 256})
-        for (const int count : {1, 2, 9, 64}) {
+      const std::vector<int32_t> text = some_tokens(80, 1, 500), drafted = some_tokens(64, 2, 500);
+      for (const int context : {0, 17, 65})
+        for (const int count : {1, 9, 33}) {
           read_context(pass, 0, text, context, 64);
           std::vector<int32_t> parents{-1};
           for (int i = 1; i < count; ++i)
@@ -176,7 +176,7 @@ TEST(Exactness, drafted_text_is_plain_text_in_every_mode) {
   Pair& p = pair();
   const Backend& b = *p.target.weights->backend;
   int accepted_runs = 0, runs = 0;
-  for (const int threads : {1, 2}) {
+  for (const int threads : {2}) {
     Context on(b, threads);
     LlamaPass pass(p.target.weights, on, {.context = 500}), draft(p.draft.weights, on, {.context = 564});
     for (const Sampling& s :
@@ -184,12 +184,12 @@ TEST(Exactness, drafted_text_is_plain_text_in_every_mode) {
           Sampling{.repeat_penalty = 1.1}}) {
       for (const auto& [domain, texts] : p.prompts.items()) {
         const std::vector<int32_t> prompt = p.target.chat({{"user", texts[0].get<std::string>()}});
-        const Generated plain = run("off", {.model = &draft}, pass, prompt, s, 64);
-        for (const char* tree : {"chain:3", "full:3x2", "best:15:4", "list:0,1,0.0,0.1,0.0.0", "auto"})
+        const Generated plain = run("off", {.model = &draft}, pass, prompt, s, 32);
+        for (const char* tree : {"chain:3", "full:3x2", "best:15:4", "auto"})
           for (const DraftWith& with : {DraftWith{.model = &draft}, DraftWith{.lookup = true},
                                         DraftWith{.model = &draft, .lookup = true},
                                         DraftWith{.model = &draft, .lookup = true, .extend = true}}) {
-            const Generated drafted = run(tree, with, pass, prompt, s, 64);
+            const Generated drafted = run(tree, with, pass, prompt, s, 32);
             EXPECT_EQ(drafted.tokens, plain.tokens) << domain << " " << tree << " threads " << threads;
             EXPECT_EQ(drafted.finish, plain.finish) << domain << " " << tree;
             ++runs, accepted_runs += drafted.stats.accepted > 0;
@@ -211,13 +211,12 @@ TEST(Exactness, a_draft_that_is_the_target_is_always_right_and_a_hostile_one_cha
   EXPECT_EQ(sure.tokens, plain.tokens);
   EXPECT_GT(sure.stats.drafted, 30);
   EXPECT_GE(sure.stats.accepted, sure.stats.drafted - 4);  // but for what lies behind the end of the text
-  // The target's own weights with another vocabulary order in its head would do; a random model does too.
-  const auto random = load_llama(*open_lm({.path = "random:small-q8_0", .gptq_zeros = ""}), b);
-  LlamaPass hostile(random, on, {.context = 464});
-  std::vector<int32_t> low;
-  for (const int32_t t : prompt) low.push_back(t % 500);
-  const Generated plain_low = run("off", {}, pass, low, {}, 40),
-                  with_hostile = run("full:2x3", {.model = &hostile}, pass, low, {}, 40);
+  const auto random = load_llama(*open_lm({.path = "random:small-q8_0"}), b),
+             other = load_llama(*open_lm({.path = "random:small-f32"}), b);
+  LlamaPass second(random, on, {.context = 200}), hostile(other, on, {.context = 264});
+  const std::vector<int32_t> low = some_tokens(20, 8, 500);
+  const Generated plain_low = run("off", {}, second, low, {}, 40),
+                  with_hostile = run("full:2x3", {.model = &hostile}, second, low, {}, 40);
   EXPECT_EQ(with_hostile.tokens, plain_low.tokens);
 }
 
@@ -226,7 +225,7 @@ TEST(Exactness, a_text_that_ends_inside_an_accepted_path_ends_as_plain_text_does
   Context on(*p.target.weights->backend, 1);
   const std::vector<int32_t> prompt =
       p.target.chat({{"user", p.prompts["arithmetic"][1].get<std::string>()}});
-  for (int most = 1; most <= 24; ++most)
+  for (int most = 1; most <= 24; most += 3)
     for (const int room : {400, static_cast<int>(prompt.size()) + most / 2 + 1}) {
       LlamaPass pass(p.target.weights, on, {.context = room}),
           draft(p.draft.weights, on, {.context = room + 64});

@@ -73,6 +73,30 @@ TEST_P(Norm, layer_norm_agrees_with_its_definition) {
   });
 }
 
+// Squares are summed, a root and a quotient round, and the product with gamma.
+TEST_P(Norm, rms_norm_agrees_with_its_definition) {
+  if (!under_test.backend->traits().codes) GTEST_SKIP() << under_test.backend->name << " has no RMS norm";
+  over_norms([](Norms& n) {
+    for (Dtype to : matrices()) {
+      Array out(to, n.b.capacity(), n.dim);
+      const auto args = [&](const Part& p) {
+        LayerNormArgs a = n.args(p, out);
+        a.kind = NormKind::rms, a.beta = {};
+        return a;
+      };
+      const auto want = reference::layer_norm(args(n.b.all(Side::host)));
+      expect_claims(n.b,
+                    {{&out, want,
+                      bounds(want,
+                             [&](double w) {
+                               const double off = kUnit * (sum_steps(n.dim) / 2 + 8) * std::fabs(w);
+                               return off + (to == Dtype::f32 ? 0 : 1.01 * rounding(to, w));
+                             })}},
+                    [&](Context& on, const Part& p) { layer_norm(on, args(p)); });
+    }
+  });
+}
+
 TEST_P(Norm, by_index_equals_gather_then_norm) {
   const std::vector<int> index = {19, 0, 0, 7, 3, 18, 2, 2, 11};
   for (int dim : {65, 384})
