@@ -34,6 +34,15 @@ void need_cached(const char* op, const Context& on, const KvCache& c, const Cach
   }
 }
 
+// Where the host can see them: every row's value is in [0, end).
+void need_below(const char* op, const Context& on, const char* field, const Tensor& values,
+                const Ragged& rows, int64_t end) {
+  if (!on.backend().host) return;
+  for (int i = 0; i < rows.rows(); ++i)
+    if (const int32_t v = values.as<int32_t>()[i]; v < 0 || v >= end) [[unlikely]]
+      fail(op, field, "0 to " + std::to_string(end - 1), std::to_string(v));
+}
+
 }  // namespace
 
 void append_kv(Context& on, const AppendKvArgs& a) {
@@ -47,12 +56,7 @@ void append_kv(Context& on, const AppendKvArgs& a) {
   need(kOp, "v", a.v, kF32, a.rows.row_capacity, a.to.kv_heads, a.to.head_dim);
   need(kOp, "positions", a.positions, kI32, a.rows.row_capacity);
   need(kOp, "rotation", a.rotation, kF32, 1, a.to.head_dim);
-  if (on.backend().host)
-    for (int i = 0; i < a.rows.rows(); ++i) {
-      const int32_t p = a.positions.as<int32_t>()[i];
-      if (p < 0 || p >= a.rotation.extents[0]) [[unlikely]]
-        fail(kOp, "positions", "0 to " + std::to_string(a.rotation.extents[0] - 1), std::to_string(p));
-    }
+  need_below(kOp, on, "positions", a.positions, a.rows, a.rotation.extents[0]);
   on.backend().ops.append_kv(on, a);
 }
 
@@ -73,19 +77,14 @@ void cached_attention(Context& on, const CachedAttentionArgs& a) {
     if (on.backend().host)
       for (int s = 0; s < a.rows.batch; ++s)
         for (int i = a.rows.begin(s); i < a.rows.end(s); ++i) {
-          const auto* w = a.ancestors.row<uint32_t>(i);
-          const uint64_t word = w[0] | static_cast<uint64_t>(w[1]) << 32;
           const int own = a.at.begun(s) + i - a.rows.begin(s);
           if (own > 63) [[unlikely]]
             fail(kOp, "rows", "at most 64 rows a tree", std::to_string(own + 1));
-          if (word >> own != 1) [[unlikely]]
+          if (ancestors_of(a, i) >> own != 1) [[unlikely]]
             fail(kOp, "ancestors", "rows before, and its own", "another word in row " + std::to_string(own));
         }
   }
-  const size_t bytes = on.backend().cache_scratch_bytes(a.cache.slots);
-  if (on.scratch_bytes() < bytes) [[unlikely]]
-    fail(kOp, "scratch", "reserve_scratch of at least " + std::to_string(bytes) + " bytes",
-         std::to_string(on.scratch_bytes()));
+  need_scratch_bytes(kOp, on, on.backend().cache_scratch_bytes(a.cache.slots));
   on.backend().ops.cached_attention(on, a);
 }
 
@@ -121,10 +120,7 @@ void embed(Context& on, const EmbedArgs& a) {
   need_ragged(kOp, on, "rows", a.rows);
   need(kOp, "ids", a.ids, kI32, a.rows.row_capacity);
   need(kOp, "out", a.out, kF32, a.rows.row_capacity, a.w->k);
-  if (on.backend().host)
-    for (int i = 0; i < a.rows.rows(); ++i)
-      if (const int32_t id = a.ids.as<int32_t>()[i]; id < 0 || id >= a.w->n) [[unlikely]]
-        fail(kOp, "ids", "0 to " + std::to_string(a.w->n - 1), std::to_string(id));
+  need_below(kOp, on, "ids", a.ids, a.rows, a.w->n);
   on.backend().ops.embed(on, a);
 }
 

@@ -128,11 +128,14 @@ inline void need_at_least(const char* op, const char* field, int64_t least, int6
     fail(op, field, "at least " + std::to_string(least), std::to_string(value));
 }
 
-inline void need_scratch(const char* op, const Context& on, int max_len, int heads, int head_dim) {
-  const size_t bytes = on.backend().scratch_bytes(max_len, heads, head_dim);
+inline void need_scratch_bytes(const char* op, const Context& on, size_t bytes) {
   if (on.scratch_bytes() < bytes) [[unlikely]]
     fail(op, "scratch", "reserve_scratch of at least " + std::to_string(bytes) + " bytes",
          std::to_string(on.scratch_bytes()));
+}
+
+inline void need_scratch(const char* op, const Context& on, int max_len, int heads, int head_dim) {
+  need_scratch_bytes(op, on, on.backend().scratch_bytes(max_len, heads, head_dim));
 }
 
 // For the ops that know no heads: what rows of `dim` channels need at the smallest head.

@@ -218,6 +218,26 @@ HEDGEROW_INLINE float reduce_add(__m512 a) {
 HEDGEROW_INLINE float reduce_add(Vec a) { return a; }
 #endif
 
+// The largest of all lanes; of those behind lane 0, what is no number counts for nothing.
+HEDGEROW_INLINE float reduce_max(Vec a) {
+  alignas(64) float lanes[kLanes];
+  store(lanes, a);
+  float most = lanes[0];
+  for (float lane : lanes) most = lane > most ? lane : most;
+  return most;
+}
+
+// `a` with every lane from n on taken from `rest`. For tails only.
+HEDGEROW_INLINE Vec keep_first(Vec a, int n, Vec rest) {
+#if defined(__AVX512F__)
+  return _mm512_mask_blend_ps(first(n), rest, a);
+#elif defined(__AVX2__)
+  return _mm256_blendv_ps(rest, a, _mm256_castsi256_ps(first(n)));
+#else
+  return n ? a : rest;
+#endif
+}
+
 // f<T>() for the type that holds a value of this dtype: float, or the bits of a bf16. The checks let no other
 // in.
 template <class F>

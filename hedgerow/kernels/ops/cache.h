@@ -66,6 +66,12 @@ struct CachedAttentionArgs {
   Ragged rows;
 };
 
+// The ancestor word of a row, where the host can see it.
+HEDGEROW_INLINE uint64_t ancestors_of(const CachedAttentionArgs& a, int64_t row) {
+  const auto* halves = a.ancestors.row<uint32_t>(row);
+  return halves[0] | static_cast<uint64_t>(halves[1]) << 32;
+}
+
 // Closes up what a pass appended: of each batch entry the slots of the rows in `path` (ascending, counted
 // from its filled length on) become those behind its filled length, in all layers.
 struct CompactKvArgs {

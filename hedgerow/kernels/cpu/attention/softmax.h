@@ -12,16 +12,6 @@
 
 namespace hedgerow::cpu::HEDGEROW_LEVEL {
 
-HEDGEROW_INLINE Vec keep_first(Vec a, int n, Vec rest) {
-#if defined(__AVX512F__)
-  return _mm512_mask_blend_ps(first(n), rest, a);
-#elif defined(__AVX2__)
-  return _mm256_blendv_ps(rest, a, _mm256_castsi256_ps(first(n)));
-#else
-  return n ? a : rest;
-#endif
-}
-
 struct Largest {
   static HEDGEROW_INLINE Vec of(Vec a, Vec b) { return max(a, b); }
   static HEDGEROW_INLINE float of_one(float a, float b) { return a > b ? a : b; }

@@ -63,18 +63,11 @@ float weights_of(Query& one, float* scores) {
   for (int i = n; i < whole; ++i) scores[i] = -__builtin_inff();
   Vec largest = set1(-__builtin_inff());
   for (int i = 0; i < whole; i += kLanes) largest = max(load(scores + i), largest);
-  alignas(64) float lanes[kLanes];
-  store(lanes, largest);
-  float most = lanes[0];
-  for (float lane : lanes) most = lane > most ? lane : most;
+  const float most = reduce_max(largest);
   Vec sum = zero();
   for (int i = 0; i < whole; i += kLanes) {
     Vec p = exp2_below_zero<false>(sub(load(scores + i), set1(most)));
-    if (i + kLanes > n) {  // lanes behind the last key weigh nothing
-      store(scores + i, p);
-      for (int j = n; j < whole; ++j) scores[j] = 0;
-      p = load(scores + i);
-    }
+    if (i + kLanes > n) p = keep_first(p, n - i, zero());  // lanes behind the last key weigh nothing
     store(scores + i, p);
     sum = add(sum, p);
   }
@@ -182,8 +175,7 @@ void cached_attention(const CachedAttentionArgs& a, int s, int kv_head, int begi
       Query& one = queries[t];
       one.q = a.q.row<float>(at) + h * a.q.strides[1], one.out = a.out.row<float>(at) + h * a.out.strides[1];
       if (a.visibility == Visibility::tree) {
-        const auto* word = a.ancestors.row<uint32_t>(at);
-        one.ancestors = word[0] | static_cast<uint64_t>(word[1]) << 32;
+        one.ancestors = ancestors_of(a, at);
         one.seen = filled;
       } else {
         one.ancestors = 0, one.seen = filled + begun + row + 1;
@@ -202,10 +194,7 @@ float log_sum(const float* x, int n) {
   Vec largest = set1(-__builtin_inff());
   int i = 0;
   for (; i + kLanes <= n; i += kLanes) largest = max(load(x + i), largest);
-  alignas(64) float lanes[kLanes];
-  store(lanes, largest);
-  float most = lanes[0];
-  for (float lane : lanes) most = lane > most ? lane : most;
+  float most = reduce_max(largest);
   for (int j = i; j < n; ++j) most = x[j] > most ? x[j] : most;
   if (most == -__builtin_inff()) {  // nothing but that, or what is no number
     for (int j = 0; j < n; ++j) most += x[j];

@@ -37,15 +37,6 @@ HEDGEROW_INLINE VecI load_u8(const uint8_t* p) {
 HEDGEROW_INLINE VecI load_i8(const uint8_t* p) {
   return _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
 }
-HEDGEROW_INLINE VecI and_int(VecI a, int mask) { return _mm512_and_si512(a, _mm512_set1_epi32(mask)); }
-template <int kRight>
-HEDGEROW_INLINE VecI right(VecI a) {
-  return _mm512_srli_epi32(a, kRight);
-}
-template <int kLeft>
-HEDGEROW_INLINE VecI left(VecI a) {
-  return _mm512_slli_epi32(a, kLeft);
-}
 // sums + codes (unsigned) x four columns of x (signed), exact.
 template <bool kEightBits>
 HEDGEROW_INLINE VecI dot4(VecI sums, Bytes codes, VecI x) {
@@ -92,15 +83,6 @@ HEDGEROW_INLINE VecI load_u8(const uint8_t* p) {
 HEDGEROW_INLINE VecI load_i8(const uint8_t* p) {
   return _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
 }
-HEDGEROW_INLINE VecI and_int(VecI a, int mask) { return _mm256_and_si256(a, _mm256_set1_epi32(mask)); }
-template <int kRight>
-HEDGEROW_INLINE VecI right(VecI a) {
-  return _mm256_srli_epi32(a, kRight);
-}
-template <int kLeft>
-HEDGEROW_INLINE VecI left(VecI a) {
-  return _mm256_slli_epi32(a, kLeft);
-}
 template <bool kEightBits>
 HEDGEROW_INLINE VecI dot4(VecI sums, Bytes codes, VecI x) {
   const VecI ones = _mm256_set1_epi16(1);
@@ -137,15 +119,6 @@ HEDGEROW_INLINE VecI sum_of(VecI a, VecI b) { return a + b; }
 HEDGEROW_INLINE Vec load_f16(const uint16_t* p) { return f16_to_f32(*p); }
 HEDGEROW_INLINE VecI load_u8(const uint8_t* p) { return *p; }
 HEDGEROW_INLINE VecI load_i8(const uint8_t* p) { return static_cast<int8_t>(*p); }
-HEDGEROW_INLINE VecI and_int(VecI a, int mask) { return a & mask; }
-template <int kRight>
-HEDGEROW_INLINE VecI right(VecI a) {
-  return a >> kRight;
-}
-template <int kLeft>
-HEDGEROW_INLINE VecI left(VecI a) {
-  return a << kLeft;
-}
 template <bool kEightBits>
 HEDGEROW_INLINE VecI dot4(VecI sums, Bytes codes, VecI x) {
   for (int i = 0; i < 4; ++i)

@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Packing a matrix of codes or short floats into panels (layout.h): a bijection, nothing is rounded.
 #include <algorithm>
-#include <atomic>
 #include <cstring>
 #include <exception>
-#include <mutex>
 #include <thread>
 
-#include "hedgerow/core/error.h"
+#include "hedgerow/core/parallel.h"
 #include "hedgerow/kernels/cpu/cpu.h"
 #include "hedgerow/kernels/cpu/quant/layout.h"
 
@@ -117,32 +115,28 @@ void size_row(const QuantSource& s, QuantRow* row) {
       row->small_min.resize(groups);
 }
 
-// Panels are shared out among as many threads as the machine has; the first failure is thrown here.
-void pack_band(const QuantSource& s, const QuantBand& band, uint8_t* to) {
-  std::atomic<int> next{0};
-  std::mutex lock;
-  std::exception_ptr failed;
-  const auto work = [&] {
-    try {
-      QuantRow rows[kQuantPanel];
-      for (QuantRow& row : rows) size_row(s, &row);
-      for (int panel; (panel = next.fetch_add(1)) < band.panels;) {
-        const int first = panel * kQuantPanel, count = std::min(kQuantPanel, s.n - first);
-        s.read(first, count, rows);
-        for (int r = 0; r < count; ++r) pack_row(s.quant, rows[r], s.k, r, to + panel * band.panel_bytes);
-      }
-    } catch (...) {
-      const std::lock_guard<std::mutex> held(lock);
-      if (!failed) failed = std::current_exception();
-      next = band.panels;
-    }
+// Panels are shared out; the first failure is thrown here.
+void pack_band(Pool& pool, const QuantSource& s, const QuantBand& band, uint8_t* to) {
+  struct Worker {
+    QuantRow rows[kQuantPanel];
+    std::exception_ptr failed;
   };
-  const int most = static_cast<int>(std::thread::hardware_concurrency());
-  std::vector<std::thread> helpers;
-  for (int i = 1; i < std::min(most, band.panels / 8); ++i) helpers.emplace_back(work);
-  work();
-  for (std::thread& t : helpers) t.join();
-  if (failed) std::rethrow_exception(failed);
+  std::vector<Worker> workers(static_cast<size_t>(pool.threads()));
+  for (Worker& w : workers)
+    for (QuantRow& row : w.rows) size_row(s, &row);
+  pool.run(band.panels, [&](int panel, int worker) {
+    Worker& w = workers[static_cast<size_t>(worker)];
+    if (w.failed) return;
+    try {
+      const int first = panel * kQuantPanel, count = std::min(kQuantPanel, s.n - first);
+      s.read(first, count, w.rows);
+      for (int r = 0; r < count; ++r) pack_row(s.quant, w.rows[r], s.k, r, to + panel * band.panel_bytes);
+    } catch (...) {
+      w.failed = std::current_exception();
+    }
+  });
+  for (const Worker& w : workers)
+    if (w.failed) std::rethrow_exception(w.failed);
 }
 
 }  // namespace
@@ -161,10 +155,12 @@ PackedLinear pack_quant(const QuantSource* parts, int count, const float* bias, 
   }
   p.n = outputs;
   p.data = Buffer(static_cast<size_t>(bytes));
+  // As many threads as the machine has, where there is something to share.
+  Pool pool(std::clamp(panels / 8, 1, std::max(1, static_cast<int>(std::thread::hardware_concurrency()))));
   for (int b = 0; b < count; ++b) {
     const QuantSource& s = parts[b];
     QuantBand& band = p.bands[b];
-    pack_band(s, band, p.data.as<uint8_t>() + band.offset);
+    pack_band(pool, s, band, p.data.as<uint8_t>() + band.offset);
     if (!s.order.empty()) {
       p.orders[b] = Buffer(s.order.size() * 4);
       std::memcpy(p.orders[b].as(), s.order.data(), s.order.size() * 4);

@@ -37,10 +37,7 @@ inline void to_int8(const float* x, int k, const int32_t* order, void* rows, int
     Vec largest = zero(), nothing = zero();
     for (int i = 0; i < kQuantChunk; i += kLanes)
       largest = max(abs(load(v + i)), largest), nothing = fused(load(v + i), zero(), nothing);
-    alignas(64) float lanes[kLanes];
-    store(lanes, largest);
-    float most = 0;
-    for (float one : lanes) most = one > most ? one : most;
+    const float most = reduce_max(largest);
     const bool bad = reduce_add(nothing) != 0;
     const float scale = most / 127.0f, per = most > 0x1p-120f && !bad ? 127.0f / most : 0.0f;
     for (int i = 0; i < kQuantChunk; i += kLanes)

@@ -13,13 +13,6 @@ namespace {
 // Independent partial sums: enough to hide the latency of an addition, and to keep chains short at one lane.
 constexpr int kChains = kLanes > 1 ? 4 : 16;
 
-// `a` with every lane from n on set to zero. For tails only.
-HEDGEROW_INLINE Vec keep_first(Vec a, int n) {
-  alignas(64) float t[kLanes];
-  store(t, a);
-  return load_n(t, n);
-}
-
 struct Chains {
   Vec part[kChains];
   HEDGEROW_INLINE Chains() {
@@ -59,7 +52,7 @@ HEDGEROW_INLINE void add_squares(Chains& sum, const T* x, int n, float shift) {
     const int at = i + c * kLanes;
     if (at >= n) continue;
     const Vec d =
-        at + kLanes <= n ? sub(load(x + at), s) : keep_first(sub(load_n(x + at, n - at), s), n - at);
+        at + kLanes <= n ? sub(load(x + at), s) : keep_first(sub(load_n(x + at, n - at), s), n - at, zero());
     sum.part[c] = fma(d, d, sum.part[c]);
   }
 }
