@@ -8,7 +8,7 @@
 
 namespace hedgerow {
 
-ModelDraft::ModelDraft(LlamaPass& pass) : pass_(pass) {}
+ModelDraft::ModelDraft(LlamaPass& pass) : pass_(pass) { pass_.truncate(0, 0); }
 
 void ModelDraft::follow(const std::vector<int32_t>& text) {
   // The cache may hold more than the text, or another one: back to what they share.
@@ -38,17 +38,8 @@ void ModelDraft::follow(const std::vector<int32_t>& text) {
                   text.begin() + static_cast<std::ptrdiff_t>(known_.size() + path.size()));
   }
   row_token_.clear(), row_parent_.clear(), row_of_node_.clear(), candidates_.clear();
-  while (known_.size() < text.size()) {
-    const int count = std::min(pass_.limits().rows, static_cast<int>(text.size() - known_.size()));
-    const bool last = known_.size() + static_cast<size_t>(count) == text.size();
-    pass_.forward({{.sequence = 0,
-                    .tokens = text.data() + known_.size(),
-                    .count = count,
-                    .logits = last ? Logits::last : Logits::none}});
-    pass_.keep(0, count);
-    known_.insert(known_.end(), text.begin() + static_cast<std::ptrdiff_t>(known_.size()),
-                  text.begin() + static_cast<std::ptrdiff_t>(known_.size()) + count);
-  }
+  pass_.read(0, text.data() + known_.size(), static_cast<int>(text.size() - known_.size()), Logits::last);
+  known_ = text;
   const int root = 0;
   read_candidates(0, 1, &root);
 }

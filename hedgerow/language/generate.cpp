@@ -22,19 +22,14 @@ void Generator::prefill(Run& r) {
   const double begin = now_s();
   size_t same = 0;
   while (same < known_.size() && same + 1 < r.text.size() && known_[same] == r.text[same]) ++same;
-  known_.resize(same);
   target_.truncate(0, static_cast<int>(same));
-  while (known_.size() + 1 < r.text.size()) {
-    if (r.how.interrupted && *r.how.interrupted) {
-      r.out.finish = Finish::interrupted, r.done = true;
-      return;
-    }
-    const int count = std::min(target_.limits().rows, static_cast<int>(r.text.size() - 1 - known_.size()));
-    target_.forward(
-        {{.sequence = 0, .tokens = r.text.data() + known_.size(), .count = count, .logits = Logits::none}});
-    target_.keep(0, count);
-    known_.insert(known_.end(), r.text.begin() + static_cast<std::ptrdiff_t>(known_.size()),
-                  r.text.begin() + static_cast<std::ptrdiff_t>(known_.size()) + count);
+  const int count = static_cast<int>(r.text.size() - 1 - same);
+  const int read = target_.read(0, r.text.data() + same, count, Logits::none,
+                                [&] { return !(r.how.interrupted && *r.how.interrupted); });
+  known_.assign(r.text.begin(), r.text.begin() + target_.length(0));
+  if (read < count) {
+    r.out.finish = Finish::interrupted, r.done = true;
+    return;
   }
   r.out.stats.prefill = now_s() - begin;
 }
@@ -126,7 +121,8 @@ void Generator::step(Run& r) {
   const int accepted = static_cast<int>(behind.size());
   if (go_on) take(r, token, false);
   target_.keep(0, path.data(), kept);
-  known_.assign(r.text.begin(), r.text.begin() + target_.length(0));
+  known_.insert(known_.end(), r.text.begin() + static_cast<std::ptrdiff_t>(known_.size()),
+                r.text.begin() + target_.length(0));
   const double took = now_s() - begin;
   r.policy.costs().target.note(nodes, took);
   stats.verify += took, ++stats.passes, stats.drafted += nodes - 1, stats.accepted += accepted;
@@ -157,7 +153,7 @@ Generated Generator::run(const std::vector<int32_t>& prompt, const GenerateOptio
   Run r{.how = how,
         .on_token = on_token,
         .sampler = Sampler(how.sampling, target_.model().config.vocab),
-        .policy = Policy(costs, model_ != nullptr),
+        .policy = Policy(costs),
         .out = {},
         .text = prompt,
         .tree = {},
@@ -166,7 +162,7 @@ Generated Generator::run(const std::vector<int32_t>& prompt, const GenerateOptio
   r.out.stats.prompt_tokens = static_cast<int>(prompt.size());
   prefill(r);
   if (drafts && how.tree.kind == TreeShape::Kind::automatic && how.costs.target.empty())
-    r.policy = Policy(measure(), model_ != nullptr);
+    r.policy = Policy(measure());
   const double first_row = now_s();
   while (!r.done) {
     if (static_cast<int>(r.text.size()) > target_.limits().context) {

@@ -16,8 +16,8 @@ struct Generator::Run {
   TokenTree tree;
   std::vector<double> estimate;  // of each node: the chance that it is accepted
   bool done = false;
-  int skipped = 0;
   int most_nodes = 1;  // that the target's pass has room for
+  int deepest = 0;     // no deeper than what can still become text
 };
 
 }  // namespace hedgerow

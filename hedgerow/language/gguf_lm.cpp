@@ -101,12 +101,10 @@ GgufLm::GgufLm(const std::string& path) : file_(path), header_(read_gguf(file_))
   if (!config_.tied) matrix_there(LmMatrix::output, -1);
   known.insert(need(tensor_name(LmVector::final_norm, -1), {config_.dim}).name);
   for (int layer = 0; layer < config_.layers; ++layer) {
-    for (LmMatrix m :
-         {LmMatrix::q, LmMatrix::k, LmMatrix::v, LmMatrix::o, LmMatrix::gate, LmMatrix::up, LmMatrix::down})
-      matrix_there(m, layer);
-    for (LmVector v : {LmVector::attention_norm, LmVector::feed_forward_norm})
+    for (const LmMatrix m : kLayerMatrices) matrix_there(m, layer);
+    for (const LmVector v : kLayerNorms)
       known.insert(need(tensor_name(v, layer), {length_of(config_, v)}).name);
-    for (LmVector v : {LmVector::q_bias, LmVector::k_bias, LmVector::v_bias})
+    for (const LmVector v : kLayerBiases)
       if (find(tensor_name(v, layer)))
         known.insert(need(tensor_name(v, layer), {length_of(config_, v)}).name);
   }
@@ -141,6 +139,10 @@ std::vector<float> GgufLm::values(const GgufTensor& t) const {
   row.values.resize(static_cast<size_t>(count));
   unpack_ggml(t.type, bytes.data(), count, row);
   return row.values;
+}
+
+Quant GgufLm::stored_as(LmMatrix which, int layer) const {
+  return quant_of_ggml(find(tensor_name(which, layer))->type);
 }
 
 QuantSource GgufLm::matrix(LmMatrix which, int layer) const {

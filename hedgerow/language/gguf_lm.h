@@ -11,9 +11,9 @@ class GgufLm final : public LmFile {
  public:
   explicit GgufLm(const std::string& path);
   const GgufHeader& header() const { return header_; }
+  Quant stored_as(LmMatrix which, int layer) const override;
   QuantSource matrix(LmMatrix which, int layer) const override;
   std::vector<float> vector(LmVector which, int layer) const override;
-  uint64_t file_bytes() const override { return file_.bytes(); }
 
  private:
   const GgufTensor* find(const std::string& name) const;

@@ -145,12 +145,14 @@ std::vector<std::string> Gptq::check(const std::string& module, int n, int k) co
   return names;
 }
 
-QuantSource Gptq::matrix(const std::string& module, int n, int k) const {
-  auto t = std::make_shared<Tensors>();
-  t->n = n, t->k = k, t->bits = bits_, t->less = stored_less_;
-  t->weights = whole_tensor<uint32_t>(files_, module + ".qweight");
-  t->zeros = whole_tensor<uint32_t>(files_, module + ".qzeros");
-  t->scales = whole_tensor<uint16_t>(files_, module + ".scales");
+// Which columns share a scale.
+struct Gptq::Grouping {
+  std::vector<int32_t> order;     // columns by group; empty: as they are
+  std::vector<int32_t> group_of;  // of column i of the codes as they will be packed
+  int packed = 0;                 // the group of packed codes; 0: no such codes can have these
+};
+
+Gptq::Grouping Gptq::grouping(const std::string& module, int k) const {
   const int group = group_ < 0 ? k : group_, count = groups(k);
   std::vector<int32_t> index(static_cast<size_t>(k));
   for (int c = 0; c < k; ++c) index[static_cast<size_t>(c)] = c / group;
@@ -163,21 +165,40 @@ QuantSource Gptq::matrix(const std::string& module, int n, int k) const {
         throw Error(fmt::format("{}: tensor {}.g_idx: wanted groups 0 to {}, found {}", files_.path(), module,
                                 count - 1, g));
   }
+  Grouping out;
   std::vector<int32_t> order(static_cast<size_t>(k));
   std::iota(order.begin(), order.end(), 0);
   if (!std::is_sorted(index.begin(), index.end())) {
     std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) {
       return index[static_cast<size_t>(a)] < index[static_cast<size_t>(b)];
     });
-    t->order = order;
+    out.order = order;
   }
-  for (const int32_t c : order) t->group_of.push_back(index[static_cast<size_t>(c)]);
+  for (const int32_t c : order) out.group_of.push_back(index[static_cast<size_t>(c)]);
   // Do groups begin where those that codes can have begin?
-  int packed = packed_group(group, k);
-  for (int c = 0; packed && c < k; ++c)
-    if (t->group_of[static_cast<size_t>(c)] != t->group_of[static_cast<size_t>(c / packed * packed)])
-      packed = 0;
+  out.packed = packed_group(group, k);
+  for (int c = 0; out.packed && c < k; ++c)
+    if (out.group_of[static_cast<size_t>(c)] !=
+        out.group_of[static_cast<size_t>(c / out.packed * out.packed)])
+      out.packed = 0;
+  return out;
+}
 
+Quant Gptq::stored_as(const std::string& module, int k) const {
+  const int packed = grouping(module, k).packed;
+  if (!packed) return {.values = Dtype::f32};
+  return {.bits = bits_, .group = packed, .scales = Scales::f16_zero, .zero = stored_less_};
+}
+
+QuantSource Gptq::matrix(const std::string& module, int n, int k) const {
+  auto t = std::make_shared<Tensors>();
+  t->n = n, t->k = k, t->bits = bits_, t->less = stored_less_;
+  t->weights = whole_tensor<uint32_t>(files_, module + ".qweight");
+  t->zeros = whole_tensor<uint32_t>(files_, module + ".qzeros");
+  t->scales = whole_tensor<uint16_t>(files_, module + ".scales");
+  Grouping by = grouping(module, k);
+  const int packed = by.packed, count = groups(k);
+  t->order = std::move(by.order), t->group_of = std::move(by.group_of);
   QuantSource s;
   s.n = n, s.k = k, s.order = t->order;
   if (packed) {
@@ -189,10 +210,8 @@ QuantSource Gptq::matrix(const std::string& module, int n, int k) const {
           if (t->zero(g, o) != half) return false;
       return true;
     }();
-    s.quant = {.bits = bits_,
-               .group = packed,
-               .scales = alike ? Scales::f16 : Scales::f16_zero,
-               .zero = alike ? half : stored_less_};
+    s.quant = {.bits = bits_, .group = packed, .scales = Scales::f16_zero, .zero = stored_less_};
+    if (alike) s.quant.scales = Scales::f16, s.quant.zero = half;
   } else {  // floats, in the order of the file
     s.quant.values = Dtype::f32, s.order.clear();
   }

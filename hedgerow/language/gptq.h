@@ -24,9 +24,13 @@ class Gptq {
   // Error unless the module's tensors are there in their shapes; their names.
   std::vector<std::string> check(const std::string& module, int n, int k) const;
   QuantSource matrix(const std::string& module, int n, int k) const;
+  // Of which bits and groups that will be; reads no more than the module's group numbers.
+  Quant stored_as(const std::string& module, int k) const;
   const std::vector<std::string>& notes() const { return notes_; }
 
  private:
+  struct Grouping;
+  Grouping grouping(const std::string& module, int k) const;
   void decide_zeros(const std::string& said);
   int groups(int k) const;
 

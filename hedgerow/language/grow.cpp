@@ -10,10 +10,13 @@ namespace hedgerow {
 
 namespace {
 
-// No deeper than what can still become text.
-int most_depth(const GenerateOptions& how, const Generated& out, int context, int text) {
-  const int left = how.max_tokens - static_cast<int>(out.tokens.size()) - 1, room = context - text;
-  return std::max(0, std::min(left, room));
+// The `count` nodes that the draft thinks likeliest, in the order of the tree.
+void keep_likeliest(const TokenTree& tree, std::vector<int>* nodes, int count) {
+  std::stable_sort(nodes->begin(), nodes->end(), [&](int a, int b) {
+    return tree.reach[static_cast<size_t>(a)] > tree.reach[static_cast<size_t>(b)];
+  });
+  nodes->resize(static_cast<size_t>(count));
+  std::sort(nodes->begin(), nodes->end());
 }
 
 }  // namespace
@@ -27,7 +30,7 @@ int Generator::children(Run& r, int node, int count, double least) {
     const double chance =
         r.estimate[static_cast<size_t>(node)] * r.policy.acceptance.of(i, c->probabilities[i]);
     if (i > 0 && chance < least) break;
-    const int child = r.tree.add(node, c->tokens[i], c->probabilities[i], 1);
+    const int child = r.tree.add(node, c->tokens[i], c->probabilities[i], DraftedBy::model);
     if (child < 0) break;
     if (child == static_cast<int>(r.estimate.size())) r.estimate.push_back(chance);
     first = first < 0 ? child : first;
@@ -37,8 +40,7 @@ int Generator::children(Run& r, int node, int count, double least) {
 
 void Generator::draft_shape(Run& r, const TreeShape& shape) {
   TokenTree& tree = r.tree;
-  const int deepest = std::min(shape.most_depth(), most_depth(r.how, r.out, target_.limits().context,
-                                                              static_cast<int>(r.text.size())));
+  const int deepest = std::min(shape.most_depth(), r.deepest);
   if (deepest < 1) return;
   model_->follow(r.text);
   const bool best = shape.kind == TreeShape::Kind::best;
@@ -71,13 +73,7 @@ void Generator::draft_shape(Run& r, const TreeShape& shape) {
       }
       for (int n = before; n < tree.size(); ++n) next.push_back(n);
     }
-    if (best && static_cast<int>(next.size()) > width) {
-      std::stable_sort(next.begin(), next.end(), [&](int a, int b) {
-        return tree.reach[static_cast<size_t>(a)] > tree.reach[static_cast<size_t>(b)];
-      });
-      next.resize(static_cast<size_t>(width));
-      std::sort(next.begin(), next.end());
-    }
+    if (best && static_cast<int>(next.size()) > width) keep_likeliest(tree, &next, width);
     level = next;
   }
   if (best && tree.size() - 1 > shape.nodes) keep_best(r, shape.nodes);
@@ -88,11 +84,7 @@ void Generator::keep_best(Run& r, int nodes) {
   const TokenTree all = r.tree;
   std::vector<int> order(static_cast<size_t>(all.size()) - 1);
   std::iota(order.begin(), order.end(), 1);
-  std::stable_sort(order.begin(), order.end(), [&](int a, int b) {
-    return all.reach[static_cast<size_t>(a)] > all.reach[static_cast<size_t>(b)];
-  });
-  order.resize(static_cast<size_t>(nodes));
-  std::sort(order.begin(), order.end());
+  keep_likeliest(all, &order, nodes);
   std::vector<int> place(static_cast<size_t>(all.size()), -1);
   place[0] = 0;
   r.tree.start(all.tokens[0]);
@@ -108,14 +100,10 @@ void Generator::keep_best(Run& r, int nodes) {
 // of the target's pass is.
 void Generator::draft_auto(Run& r) {
   TokenTree& tree = r.tree;
-  const int deepest =
-      std::min(16, most_depth(r.how, r.out, target_.limits().context, static_cast<int>(r.text.size())));
+  const int deepest = std::min(16, r.deepest);
   const int behind = model_->behind(r.text);
   if (deepest < 1) return;
-  if (!r.policy.model_pays()) {
-    ++r.skipped;
-    return;
-  }
+  if (!r.policy.model_pays()) return;
   if (behind > 8 && !prefill_pays(r, behind)) return;
   const double begin = now_s();
   model_->follow(r.text);
@@ -161,13 +149,12 @@ bool Generator::prefill_pays(Run& r, int behind) const {
 void Generator::add_lookup(Run& r) {
   TokenTree& tree = r.tree;
   const int room = r.most_nodes - tree.size();
-  const int deepest = most_depth(r.how, r.out, target_.limits().context, static_cast<int>(r.text.size()));
   int from = 0;
   if (with_.extend && tree.size() > 1)  // behind the model's likeliest leaf
     from = static_cast<int>(std::max_element(tree.depth.begin(), tree.depth.end()) - tree.depth.begin());
   const bool automatic = r.how.tree.kind == TreeShape::Kind::automatic;
   const int shape = automatic ? 16 : std::max(1, r.how.tree.most_depth());
-  const int most = std::min({room, deepest - tree.depth[static_cast<size_t>(from)], shape});
+  const int most = std::min({room, r.deepest - tree.depth[static_cast<size_t>(from)], shape});
   if (most < 1) return;
   const std::vector<int32_t> next = lookup_.continuation(r.text, tree.path_to(from), most);
   double chance = r.estimate[static_cast<size_t>(from)];
@@ -175,7 +162,7 @@ void Generator::add_lookup(Run& r) {
   for (const int32_t token : next) {
     chance *= r.policy.acceptance.of_lookup(++depth);
     if (automatic && !r.policy.row_pays(chance, tree.size())) break;
-    from = tree.add(from, token, static_cast<float>(r.policy.acceptance.of_lookup(depth)), 2);
+    from = tree.add(from, token, static_cast<float>(r.policy.acceptance.of_lookup(depth)), DraftedBy::lookup);
     if (from < 0) break;
     if (from == static_cast<int>(r.estimate.size())) r.estimate.push_back(chance);
   }
@@ -186,6 +173,8 @@ void Generator::plan(Run& r) {
   r.estimate.assign(1, 1.0);
   r.most_nodes = std::min({kMostNodes, target_.limits().logit_rows, target_.limits().rows,
                            target_.limits().context - target_.length(0)});
+  r.deepest = std::max(0, std::min(r.how.max_tokens - static_cast<int>(r.out.tokens.size()) - 1,
+                                   target_.limits().context - static_cast<int>(r.text.size())));
   if (model_) {
     if (r.how.tree.kind == TreeShape::Kind::automatic)
       draft_auto(r);

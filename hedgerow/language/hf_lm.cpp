@@ -119,13 +119,19 @@ class HfLm final : public LmFile {
     if (gptq_) notes_ = gptq_->notes();
   }
 
+  Quant stored_as(LmMatrix which, int layer) const override {
+    if (coded(which, layer)) return gptq_->stored_as(module_name(which, layer), shape_of(config_, which).k);
+    const std::string& dtype = files_.dtype(module_name(which, layer) + ".weight");
+    return {.values = dtype == "F32" ? Dtype::f32 : dtype == "F16" ? Dtype::f16 : Dtype::bf16};
+  }
+
   QuantSource matrix(LmMatrix which, int layer) const override {
     const MatrixShape s = shape_of(config_, which);
     if (coded(which, layer)) return gptq_->matrix(module_name(which, layer), s.n, s.k);
     QuantSource out;
     const std::string name = module_name(which, layer) + ".weight";
     const std::string& dtype = files_.dtype(name);
-    out.quant.values = dtype == "F32" ? Dtype::f32 : dtype == "F16" ? Dtype::f16 : Dtype::bf16;
+    out.quant = stored_as(which, layer);
     out.n = s.n, out.k = s.k;
     const size_t row = static_cast<size_t>(s.k) * static_cast<size_t>(bytes_of(out.quant.values));
     out.read = [this, name, row, k = s.k, dtype](int first, int count, QuantRow* to) {
@@ -149,7 +155,6 @@ class HfLm final : public LmFile {
     if (bias && std::all_of(v.begin(), v.end(), [](float x) { return x == 0; })) return {};
     return v;
   }
-  uint64_t file_bytes() const override { return files_.value_bytes(); }
 
  private:
   bool coded(LmMatrix m, int layer) const { return gptq_ && files_.has(module_name(m, layer) + ".qweight"); }
@@ -185,12 +190,9 @@ class HfLm final : public LmFile {
     if (!config_.tied) matrix_there(LmMatrix::output, -1);
     vector_there(LmVector::final_norm, -1, true);
     for (int i = 0; i < config_.layers; ++i) {
-      for (LmMatrix m :
-           {LmMatrix::q, LmMatrix::k, LmMatrix::v, LmMatrix::o, LmMatrix::gate, LmMatrix::up, LmMatrix::down})
-        matrix_there(m, i);
-      vector_there(LmVector::attention_norm, i, true), vector_there(LmVector::feed_forward_norm, i, true);
-      for (LmVector v : {LmVector::q_bias, LmVector::k_bias, LmVector::v_bias})
-        vector_there(v, i, config_.family == "qwen2");
+      for (const LmMatrix m : kLayerMatrices) matrix_there(m, i);
+      for (const LmVector v : kLayerNorms) vector_there(v, i, true);
+      for (const LmVector v : kLayerBiases) vector_there(v, i, config_.family == "qwen2");
     }
     for (const std::string& name : files_.names()) {
       if (known.count(name) || name.ends_with("rotary_emb.inv_freq") ||

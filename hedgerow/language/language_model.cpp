@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <ctime>
 
-#include "hedgerow/core/clock.h"
 #include "hedgerow/core/error.h"
 #include "hedgerow/io/find_model.h"
 #include "hedgerow/io/json.h"
@@ -36,26 +35,21 @@ std::string template_of_folder(const std::string& folder) {
   throw Error(path + ": chat_template: wanted text, or a list with one named default, found another thing");
 }
 
-}  // namespace
-
-LanguageModel open_language_model(const LanguageOptions& options) {
-  const double begin = now_s();
+LanguageModel text_of(const LmFile& file, const std::string& path) {
   LanguageModel m;
-  m.name = options.model;
-  m.path = options.model.starts_with("random:") ? options.model : find_model(options.model);
-  const std::unique_ptr<LmFile> file = open_lm({.path = m.path, .gptq_zeros = options.gptq_zeros});
+  m.path = path;
   std::string source;
-  if (const auto* gguf = dynamic_cast<const GgufLm*>(file.get())) {
+  if (const auto* gguf = dynamic_cast<const GgufLm*>(&file)) {
     m.tokenizer = std::make_unique<Tokenizer>(read_gguf_vocabulary(gguf_vocabulary(gguf->header())));
     source = gguf->header().text("tokenizer.chat_template", "");
   } else if (is_folder(m.path)) {
     m.tokenizer = std::make_unique<Tokenizer>(read_vocabulary(m.path));
     source = template_of_folder(m.path);
   }
-  if (m.tokenizer && m.tokenizer->size() > file->config().vocab)
+  if (m.tokenizer && m.tokenizer->size() > file.config().vocab)
     throw Error(fmt::format("{}: vocabulary: wanted at most {} tokens, as the output has columns, found {}",
-                            m.path, file->config().vocab, m.tokenizer->size()));
-  m.notes = file->notes();
+                            m.path, file.config().vocab, m.tokenizer->size()));
+  m.notes = file.notes();
   if (!source.empty()) {
     try {
       m.chat_template = std::make_unique<ChatTemplate>(source, m.path + ": chat template");
@@ -63,9 +57,25 @@ LanguageModel open_language_model(const LanguageOptions& options) {
       m.notes.push_back(e.what());
     }
   }
+  return m;
+}
+
+std::string path_of(const LanguageOptions& options) {
+  return options.model.starts_with("random:") ? options.model : find_model(options.model);
+}
+
+}  // namespace
+
+LanguageModel open_language_text(const LanguageOptions& options) {
+  const std::string path = path_of(options);
+  return text_of(*open_lm({.path = path, .gptq_zeros = options.gptq_zeros}), path);
+}
+
+LanguageModel open_language_model(const LanguageOptions& options) {
+  const std::string path = path_of(options);
+  const std::unique_ptr<LmFile> file = open_lm({.path = path, .gptq_zeros = options.gptq_zeros});
+  LanguageModel m = text_of(*file, path);
   m.weights = load_llama(*file, find_backend(options.backend), options.load);
-  m.file_bytes = file->file_bytes();
-  m.load_seconds = now_s() - begin;
   return m;
 }
 
@@ -112,9 +122,7 @@ void check_draft(const LanguageModel& target, const LanguageModel& draft) {
 
 std::string TextStream::push(int32_t token) {
   if (stopped_ || tokenizer_.is_control(token)) return "";
-  std::string_view bytes = tokenizer_.bytes_of(token);
-  // The space that SentencePiece put in front of a text.
-  held_ += bytes, first_ = false;
+  held_ += tokenizer_.bytes_of(token);
   return release(false);
 }
 std::string TextStream::finish() { return release(true); }

@@ -22,13 +22,11 @@ struct LanguageOptions {
 };
 
 struct LanguageModel {
-  std::string name, path;
-  std::shared_ptr<const Llama> weights;
+  std::string path;
+  std::shared_ptr<const Llama> weights;         // null: opened for its text alone
   std::unique_ptr<Tokenizer> tokenizer;         // null: random weights
   std::unique_ptr<ChatTemplate> chat_template;  // null: the file has none
   std::vector<std::string> notes;
-  uint64_t file_bytes = 0;
-  double load_seconds = 0;
 
   // Tokens of a conversation, as the model's own template renders it, up to where the answer begins. `fed`,
   // if not null: the text. Error where there is no template.
@@ -40,6 +38,8 @@ struct LanguageModel {
 };
 
 LanguageModel open_language_model(const LanguageOptions& options);
+// The same without weights: the file is checked, its vocabulary and template are read.
+LanguageModel open_language_text(const LanguageOptions& options);
 // Error naming the first token that differs, unless `draft` can draft for `target`.
 void check_draft(const LanguageModel& target, const LanguageModel& draft);
 
@@ -60,7 +60,7 @@ class TextStream {
   const Tokenizer& tokenizer_;
   std::vector<std::string> stops_;
   std::string held_, text_;
-  bool stopped_ = false, first_ = true;
+  bool stopped_ = false;
 };
 
 }  // namespace hedgerow

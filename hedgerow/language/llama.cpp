@@ -36,12 +36,9 @@ class Loader {
              (file.config().tied ? 0 : int64_t{file.config().vocab} * file.config().dim);
   }
 
-  QuantSource source(LmMatrix which, int layer) const {
-    return rounded_to(file_.matrix(which, layer), how_.weights);
-  }
   PackedLinear pack(std::vector<LmMatrix> parts, int layer, const std::vector<float>& bias = {}) {
     std::vector<QuantSource> sources;
-    for (const LmMatrix m : parts) sources.push_back(source(m, layer));
+    for (const LmMatrix m : parts) sources.push_back(rounded_to(file_.matrix(m, layer), how_.weights));
     PackedLinear p = pack_quant(on_, sources, bias.empty() ? nullptr : bias.data(), how_.activations);
     for (const QuantSource& s : sources) done_ += int64_t{s.n} * s.k;
     if (how_.progress) how_.progress(static_cast<double>(done_) / static_cast<double>(total_));
@@ -72,7 +69,7 @@ class Loader {
 void check_memory(const LmFile& file, const LlamaLoad& how) {
   const LlamaConfig& c = file.config();
   const auto a_value = [&](LmMatrix m, int layer) {
-    const Quant q = rounded_to(file.matrix(m, layer), how.weights).quant;
+    const Quant q = rounded_to(file.stored_as(m, layer), how.weights);
     return q.bits ? q.bits / 8.0 + 2.5 / q.group : 1.0 * bytes_of(q.values);
   };
   double bytes = 0;
@@ -82,8 +79,7 @@ void check_memory(const LmFile& file, const LlamaLoad& how) {
     bytes += a_value(m, -1) * s.n * s.k;
   }
   for (int layer = 0; layer < c.layers; ++layer)
-    for (const LmMatrix m :
-         {LmMatrix::q, LmMatrix::k, LmMatrix::v, LmMatrix::o, LmMatrix::gate, LmMatrix::up, LmMatrix::down}) {
+    for (const LmMatrix m : kLayerMatrices) {
       const MatrixShape s = shape_of(c, m);
       bytes += a_value(m, layer) * s.n * s.k;
     }
@@ -95,7 +91,6 @@ void check_memory(const LmFile& file, const LlamaLoad& how) {
 
 }  // namespace
 
-int64_t Llama::packed_bytes() const { return bytes_a_row() + (config.tied ? 0 : matrix_bytes(embedding)); }
 PackedLinear Llama::first_outputs(int n) const {
   const PackedLinear& all = output();
   PackedLinear some;

@@ -30,7 +30,6 @@ struct Llama {
   // The output matrix's first rows alone: a view, of tokens that byte-level BPE merged first, which are those
   // that text has most of. For drafts, whose choices another model checks.
   PackedLinear first_outputs(int n) const;
-  int64_t packed_bytes() const;
   // Bytes of weights that one row reads: all but the embedding, if that is not the output matrix too.
   int64_t bytes_a_row() const;
 };

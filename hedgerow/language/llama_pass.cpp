@@ -213,6 +213,21 @@ void LlamaPass::forward(const std::vector<LlamaRows>& batch) {
   pass_.wait();
 }
 
+int LlamaPass::read(int sequence, const int32_t* tokens, int count, Logits last,
+                    const std::function<bool()>& go_on) {
+  int at = 0;
+  while (at < count && (!go_on || go_on())) {
+    const int now = std::min(limits_.rows, count - at);
+    forward({{.sequence = sequence,
+              .tokens = tokens + at,
+              .count = now,
+              .logits = at + now == count ? last : Logits::none}});
+    keep(sequence, now);
+    at += now;
+  }
+  return at;
+}
+
 void LlamaPass::best(int first, int rows, int count, int32_t* columns, float* values, float* log_sums) {
   const int32_t whole[] = {0, rows};
   top_columns(on_, {.x = matrix_view(logits(first), Dtype::f32, rows, outputs()),

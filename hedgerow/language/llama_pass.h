@@ -3,6 +3,7 @@
 // adds rows to sequences: a stretch of text, or a tree of which a part is kept afterwards.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -46,6 +47,10 @@ class LlamaPass {
 
   // Rows' keys lie in the cache behind length(); they stay only if keep() says so.
   void forward(const std::vector<LlamaRows>& batch);
+  // Text behind what a sequence holds, as many rows a pass as there is room for, all kept. Logits of its last
+  // row, if asked for. `go_on`, where given, is asked before each pass. Returns how many tokens were read.
+  int read(int sequence, const int32_t* tokens, int count, Logits last = Logits::none,
+           const std::function<bool()>& go_on = {});
   // Of the rows that asked, in order: [outputs()], on the host, until the next pass.
   const float* logits(int i) const { return logits_.as<float>() + static_cast<int64_t>(i) * outputs(); }
   int logit_rows() const { return wanted_; }

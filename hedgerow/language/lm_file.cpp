@@ -14,16 +14,6 @@
 
 namespace hedgerow {
 
-const char* name_of(LmMatrix m) {
-  static constexpr const char* kNames[] = {"embedding", "output", "q", "k", "v", "o", "gate", "up", "down"};
-  return kNames[static_cast<int>(m)];
-}
-const char* name_of(LmVector v) {
-  static constexpr const char* kNames[] = {
-      "attention norm", "feed-forward norm", "final norm", "q bias", "k bias", "v bias"};
-  return kNames[static_cast<int>(v)];
-}
-
 MatrixShape shape_of(const LlamaConfig& c, LmMatrix which) {
   const int queries = c.heads * c.head_dim, keys = c.kv_heads * c.head_dim;
   switch (which) {
@@ -66,18 +56,22 @@ std::unique_ptr<LmFile> open_lm(const LmOpen& what) {
   throw Error(what.path + ": wanted a GGUF file or a model's folder, found a file of another kind");
 }
 
+Quant rounded_to(const Quant& stored, WeightsAs as) {
+  if (as == WeightsAs::file || stored.bits) return stored;
+  if (as == WeightsAs::bf16) return {.values = Dtype::bf16};
+  const int bits = as == WeightsAs::int8 ? 8 : 4;
+  return {.bits = bits, .group = 32, .scales = Scales::f16, .zero = 1 << (bits - 1)};
+}
+
 QuantSource rounded_to(QuantSource values, WeightsAs as) {
   if (as == WeightsAs::file || values.quant.bits) return values;
   QuantSource s;
-  s.n = values.n, s.k = values.k;
+  s.n = values.n, s.k = values.k, s.quant = rounded_to(values.quant, as);
   if (as == WeightsAs::bf16) {
-    s.quant.values = Dtype::bf16;
     s.read = std::move(values.read);
     return s;
   }
-  const int bits = as == WeightsAs::int8 ? 8 : 4;
-  s.quant = {.bits = bits, .group = 32, .scales = Scales::f16, .zero = 1 << (bits - 1)};
-  s.read = [from = std::move(values), bits](int first, int count, QuantRow* to) {
+  s.read = [from = std::move(values), bits = s.quant.bits](int first, int count, QuantRow* to) {
     std::vector<QuantRow> rows(static_cast<size_t>(count));
     for (QuantRow& r : rows) r.values.resize(static_cast<size_t>(from.k));
     from.read(first, count, rows.data());

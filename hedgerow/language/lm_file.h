@@ -14,8 +14,11 @@ namespace hedgerow {
 
 enum class LmMatrix : uint8_t { embedding, output, q, k, v, o, gate, up, down };
 enum class LmVector : uint8_t { attention_norm, feed_forward_norm, final_norm, q_bias, k_bias, v_bias };
-const char* name_of(LmMatrix m);
-const char* name_of(LmVector v);
+// Those of every layer.
+inline constexpr LmMatrix kLayerMatrices[] = {LmMatrix::q,    LmMatrix::k,  LmMatrix::v,   LmMatrix::o,
+                                              LmMatrix::gate, LmMatrix::up, LmMatrix::down};
+inline constexpr LmVector kLayerNorms[] = {LmVector::attention_norm, LmVector::feed_forward_norm};
+inline constexpr LmVector kLayerBiases[] = {LmVector::q_bias, LmVector::k_bias, LmVector::v_bias};
 
 // What weights that a file has as floats become: as they are, or rounded on the way in.
 enum class WeightsAs : uint8_t { file, bf16, int8, int4 };
@@ -28,12 +31,13 @@ class LmFile {
   // What was noticed that a user should know ("zeros say v2, the config says v1").
   const std::vector<std::string>& notes() const { return notes_; }
 
+  // How a matrix is stored, but for whether its zeros are all alike: found without reading its values.
+  virtual Quant stored_as(LmMatrix which, int layer) const = 0;
   // Rows of q and k are in the order in which pairs of the rotary embedding are half a head apart. The source
   // lives no longer than this. `layer` is -1 for those outside the layers.
   virtual QuantSource matrix(LmMatrix which, int layer) const = 0;
   // Empty where the model has none (biases).
   virtual std::vector<float> vector(LmVector which, int layer) const = 0;
-  virtual uint64_t file_bytes() const = 0;
 
  protected:
   LlamaConfig config_;
@@ -59,7 +63,8 @@ struct LmOpen {
 };
 std::unique_ptr<LmFile> open_lm(const LmOpen& what);
 
-// A source whose values are rounded as they are read: int8 and int4 in groups of 32, symmetric.
+// What values become that are rounded as they are read: int8 and int4 in groups of 32, symmetric. Codes stay.
+Quant rounded_to(const Quant& stored, WeightsAs as);
 QuantSource rounded_to(QuantSource values, WeightsAs as);
 
 }  // namespace hedgerow

@@ -54,7 +54,7 @@ double Acceptance::first_choice() const { return first_.rate(); }
 
 void Acceptance::note(const TokenTree& tree, int node, bool accepted) {
   const size_t n = static_cast<size_t>(node);
-  if (tree.source[n] == 2) {
+  if (tree.source[n] == DraftedBy::lookup) {
     lookup_[std::clamp(tree.depth[n] - 1, 0, kDepths - 1)].note(accepted);
     return;
   }
@@ -65,7 +65,6 @@ void Acceptance::note(const TokenTree& tree, int node, bool accepted) {
 }
 
 bool Policy::model_pays() const {
-  if (!has_model_) return false;
   const double a = acceptance.first_choice(), base = costs_.target.at(1);
   double best = 0, gain = 0, reach = 1, drafted = costs_.draft.at(1);
   for (int k = 1; k <= 8; ++k) {

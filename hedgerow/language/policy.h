@@ -57,8 +57,7 @@ class Acceptance {
 // tokens a second are maximised (Dinkelbach).
 class Policy {
  public:
-  Policy(const Costs& costs, bool has_model)
-      : costs_(costs), has_model_(has_model), rate_(1 / costs.target.at(1)) {}
+  explicit Policy(const Costs& costs) : costs_(costs), rate_(1 / costs.target.at(1)) {}
 
   // Would drafting with the model pay at all this step? What its cache lacks of the text is read for later
   // steps too and does not count here.
@@ -72,11 +71,9 @@ class Policy {
 
   Acceptance acceptance;
   Costs& costs() { return costs_; }
-  double rate() const { return rate_; }
 
  private:
   Costs costs_;
-  bool has_model_;
   double rate_, tokens_ = 0, seconds_ = 0;
 };
 

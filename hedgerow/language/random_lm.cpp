@@ -55,6 +55,7 @@ class RandomLm final : public LmFile {
                .rope_factors = {},
                .tied = s.tied};
   }
+  Quant stored_as(LmMatrix, int) const override { return quant_; }
   QuantSource matrix(LmMatrix which, int layer) const override {
     const MatrixShape shape = shape_of(config_, which);
     QuantSource s;
@@ -83,7 +84,6 @@ class RandomLm final : public LmFile {
     if (!norm && config_.family != "qwen2") return {};
     return std::vector<float>(static_cast<size_t>(length_of(config_, which)), norm ? 1.0f : 0.01f);
   }
-  uint64_t file_bytes() const override { return 0; }
 
  private:
   Quant quant_;

@@ -36,7 +36,6 @@ void check_sampling(const Sampling& s);
 class Sampler {
  public:
   explicit Sampler(const Sampling& how, int vocab);
-  const Sampling& how() const { return how_; }
 
   // Tokens that became text; of the prompt too. For the penalty.
   void see(int32_t token) { ++seen_[static_cast<size_t>(token)]; }

@@ -15,7 +15,7 @@ void TokenTree::start(int32_t root) {
   for (auto* v : {&tokens, &parents, &depth, &rank}) v->clear();
   probability.clear(), reach.clear(), source.clear();
   tokens.push_back(root), parents.push_back(-1), depth.push_back(0), rank.push_back(0);
-  probability.push_back(1), reach.push_back(1), source.push_back(0);
+  probability.push_back(1), reach.push_back(1), source.push_back(DraftedBy::nobody);
 }
 
 int TokenTree::child(int parent, int32_t token) const {
@@ -24,7 +24,7 @@ int TokenTree::child(int parent, int32_t token) const {
   return -1;
 }
 
-int TokenTree::add(int parent, int32_t token, float p, uint8_t from) {
+int TokenTree::add(int parent, int32_t token, float p, DraftedBy from) {
   if (const int there = child(parent, token); there >= 0) return there;
   if (size() >= kMostNodes) return -1;
   int siblings = 0;

@@ -10,17 +10,19 @@ namespace hedgerow {
 
 inline constexpr int kMostNodes = 64;  // with the root
 
+enum class DraftedBy : uint8_t { nobody, model, lookup };  // nobody: the root
+
 struct TokenTree {
   std::vector<int32_t> tokens, parents, depth;  // parents[0] = -1
   std::vector<float> probability;               // the draft's, of the token behind its parent
   std::vector<float> reach;                     // of all tokens from the root to this one; root 1
   std::vector<int32_t> rank;                    // among its siblings, from 0: by falling probability
-  std::vector<uint8_t> source;                  // 0 root, 1 a draft model, 2 lookup
+  std::vector<DraftedBy> source;
 
   int size() const { return static_cast<int>(tokens.size()); }
   void start(int32_t root);
   // The child of `parent` that holds this token, which is added if there is none; -1 where the tree is full.
-  int add(int parent, int32_t token, float p, uint8_t from);
+  int add(int parent, int32_t token, float p, DraftedBy from);
   int child(int parent, int32_t token) const;    // -1: none
   std::vector<int32_t> path_to(int node) const;  // tokens behind the root's
 };
