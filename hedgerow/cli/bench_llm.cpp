@@ -28,7 +28,7 @@ struct BenchFlags {
   SamplingFlags sampling;
   std::vector<std::string> prompts, trees = {"auto"};
   std::string log;
-  int limit = 0, first = 0, max_tokens = 128, pairs = 1, context_rows = 256;
+  int limit = 0, first = 0, max_tokens = 128, pairs = 1;
   bool raw = false, control = false, passes = true;
 };
 
@@ -58,17 +58,14 @@ void bench_passes(OpenLanguage& lm, const BenchFlags& f) {
   std::vector<int32_t> tokens(512);
   for (size_t i = 0; i < tokens.size(); ++i)
     tokens[i] = static_cast<int32_t>((i * 7919 + 13) % static_cast<size_t>(model.config.vocab));
-  const int context = std::min(f.context_rows, pass.limits().context - 64);
+  constexpr int kContext = 256;
+  const int context = std::min(kContext, pass.limits().context - 64);
   Buffer plain(static_cast<size_t>(model.bytes_a_row()));
   fmt::print("{}: {:.0f} MB of weights a pass, {} threads, kernels {}\n", lm.target.path,
              1e-6 * static_cast<double>(model.bytes_a_row()), lm.on->threads(), lm.on->backend().name);
   fmt::print("rows   ms a pass   over one row   GB/s   share of a plain read\n");
   pass.truncate(0, 0);
-  for (int at = 0; at < context; at += 256) {
-    const int count = std::min(256, context - at);
-    pass.forward({{.sequence = 0, .tokens = tokens.data(), .count = count, .logits = Logits::none}});
-    pass.keep(0, count);
-  }
+  pass.read(0, tokens.data(), context);
   double one = 0;
   for (const int rows : {1, 2, 3, 4, 6, 8, 12, 15, 16, 24, 32}) {
     std::vector<double> seconds, speeds;
@@ -167,8 +164,6 @@ bool bench_prompts(OpenLanguage& lm, const BenchFlags& f) {
           Generated plain, drafted, again;
           const auto run = [&](const std::string& shape, Generated* to) {
             how.tree = parse_tree(shape);
-            lm.pass->truncate(0, 0);
-            if (lm.draft_pass) lm.draft_pass->truncate(0, 0);
             Generator fresh(*lm.pass, lm.with());
             *to = fresh.run(prompt, how);
           };

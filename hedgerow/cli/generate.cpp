@@ -1,23 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// hedgerow generate, and hedgerow tokenize: text in, text out.
+// hedgerow generate: text in, text out.
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <atomic>
-#include <csignal>
-#include <nlohmann/json.hpp>
-
 #include "hedgerow/cli/commands.h"
 #include "hedgerow/cli/generate_report.h"
+#include "hedgerow/cli/interrupt.h"
 #include "hedgerow/cli/language_flags.h"
 #include "hedgerow/core/clock.h"
 #include "hedgerow/core/error.h"
 
 namespace hedgerow::cli {
 namespace {
-
-std::atomic<bool> interrupted{false};
-extern "C" void on_interrupt(int) { interrupted = true; }
 
 struct GenerateFlags {
   LanguageFlags language;
@@ -44,9 +38,8 @@ void run_generate(const GenerateFlags& f, Outcome& outcome) {
                       .max_tokens = f.max_tokens,
                       .end_of_text = {},
                       .costs = {},
-                      .interrupted = &interrupted};
+                      .interrupted = nullptr};
   if (!f.ignore_eos) how.end_of_text = lm.target.tokenizer->vocabulary().end_of_text;
-  std::signal(SIGINT, on_interrupt);
   TextStream stream(*lm.target.tokenizer, f.stops);
   const bool colours = f.stats && isatty(STDOUT_FILENO) && !f.json;
   const auto show = [&](const std::string& text, bool drafted) {
@@ -56,12 +49,16 @@ void run_generate(const GenerateFlags& f, Outcome& outcome) {
     outcome.did_something = true;
   };
   Generator generator(*lm.pass, lm.with());
-  Generated out = generator.run(prompt, how, [&](int32_t token, bool drafted) {
-    show(stream.push(token), drafted);
-    return !stream.stopped();
-  });
-  show(stream.finish(), false);
-  std::signal(SIGINT, SIG_DFL);
+  Generated out;
+  {
+    const Interrupt interrupt;
+    how.interrupted = interrupt.flag();
+    out = generator.run(prompt, how, [&](int32_t token, bool drafted) {
+      show(stream.push(token), drafted);
+      return !stream.stopped();
+    });
+    show(stream.finish(), false);
+  }
   const GenerateReport report{.lm = lm,
                               .generated = out,
                               .text = stream.text(),
@@ -81,22 +78,6 @@ void run_generate(const GenerateFlags& f, Outcome& outcome) {
     fmt::print(stderr, "speculation was not used: {}\n", out.stats.why_not);
 }
 
-void run_tokenize(const LanguageFlags& f, const PromptFlags& p, bool json, Outcome& outcome) {
-  // Only the vocabulary is wanted; weights are small or worth the wait to check them.
-  const LanguageModel m = open_language_model(f.options(f.model));
-  const std::vector<int32_t> ids = p.tokens(m, nullptr);
-  if (json) {
-    nlohmann::json out = {{"tokens", ids}, {"count", ids.size()}};
-    fmt::print("{}\n", out.dump());
-  } else {
-    for (const int32_t id : ids)
-      fmt::print("{:>7}  {}\n", id,
-                 nlohmann::json(std::string(m.tokenizer->bytes_of(id)))
-                     .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
-  }
-  outcome.did_something = true;
-}
-
 }  // namespace
 
 Command add_generate(CLI::App& app) {
@@ -110,15 +91,6 @@ Command add_generate(CLI::App& app) {
   app.add_flag("--json", f->json, "one JSON object instead of text");
   app.add_flag("--stats", f->stats, "speed and acceptance, on stderr; drafted text in colour");
   return [f](Outcome& o) { run_generate(*f, o); };
-}
-
-Command add_tokenize(CLI::App& app) {
-  auto f = std::make_shared<LanguageFlags>();
-  auto p = std::make_shared<PromptFlags>();
-  auto json = std::make_shared<bool>(false);
-  f->add_to(app, false), p->add_to(app);
-  app.add_flag("--json", *json, "one JSON object");
-  return [=](Outcome& o) { run_tokenize(*f, *p, *json, o); };
 }
 
 }  // namespace hedgerow::cli
